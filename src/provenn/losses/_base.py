@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.errors import InputError
 from provenn.milp import Builder, Terms
 from provenn.network import Architecture, Dataset, IntegerNetwork
 from provenn.network.network import Trace
@@ -26,6 +25,8 @@ class Model(Protocol):
         Columns of ``a`` of every layer (the first in grid units); the last are the scores.
     firing : list of ndarray of shape (n, n_l)
         Binary columns of the hidden layers: 1 where the unit's activation is +1.
+    exact_at : tuple of ndarray of shape (n, n_outputs)
+        Scores at which a loss that is modelled by an outer approximation must be exact.
     """
 
     builder: Builder
@@ -33,17 +34,22 @@ class Model(Protocol):
     dataset: Dataset
     preactivations: list[Integers]
     firing: list[Integers]
+    exact_at: tuple[Integers, ...]
 
-    def nonzero(self) -> Integers:
-        """Binary columns, one for each weight and bias that may be non-zero: 1 where it is."""
+    def nonzero(self) -> list[tuple[Integers, Integers]]:
+        """Binary columns for the weights and biases of every layer: 1 where they may be non-zero."""
         ...
 
     def kept(self, layer: int) -> Integers:
         """Binary columns of shape (n_l,): 1 where a hidden unit is kept; the others have zero weights."""
         ...
 
-    def score_bounds(self) -> tuple[Integers, Integers]:
-        """Interval of the scores for each sample, two arrays of shape (n,)."""
+    def bounds(self, layer: int) -> tuple[Integers, Integers]:
+        """Interval of the pre-activations of a layer for each sample, two arrays of shape (n,)."""
+        ...
+
+    def approximate(self) -> None:
+        """Note that the model bounds the loss from below instead of reproducing it."""
         ...
 
 
@@ -125,10 +131,44 @@ def weighted_sum(values: Integers, multiplicity: Integers) -> int:
     return sum(int(v) * int(m) for v, m in zip(values, multiplicity, strict=True))
 
 
-def require_all_good_targets(architecture: Architecture, loss: str) -> None:
-    """Refuse an architecture for which the all-good condition has no outputs to look at."""
-    if architecture.n_outputs < 1:
-        raise InputError(f"{loss} needs at least one output")
+def output_bound(architecture: Architecture, dataset: Dataset) -> int:
+    """Return B, the scale of published losses: ``h = 2 a / B``.
+
+    With hidden layers the bound of a score, ``n_{L-1} P + P_bias``; without, the mean over the
+    samples of the sum of the features (published as mean(X) * n_0), rounded to a grid unit.
+    """
+    if architecture.hidden:
+        last = architecture.layers[-1]
+        return last.n_in * last.weights.bound + (last.bias.bound if last.bias is not None else 0)
+    total = weighted_sum(dataset.X.sum(axis=1), dataset.multiplicity)
+    return max(1, abs(round(Fraction(total, dataset.total))))
 
 
-__all__ = ["Curve", "Loss", "Model", "SeparableLoss", "State", "Terms", "weighted_sum"]
+def all_good_value(network: IntegerNetwork, dataset: Dataset) -> bool:
+    """Whether every sample is classified all-good: its output >= 0, the others < 0."""
+    return bool(network.all_good(dataset.X, dataset.y).all())
+
+
+def add_all_good(model: Model) -> None:
+    """Require of every sample that its output is >= 0 and the others are <= -1."""
+    targets = model.dataset.targets(model.architecture.n_outputs)
+    scores = model.preactivations[-1]
+    one = np.ones((1, 1))
+    model.builder.rows([Terms(scores[targets > 0][:, None], one)], lower=0)
+    if (targets < 0).any():
+        model.builder.rows([Terms(scores[targets < 0][:, None], one)], upper=-1)
+
+
+__all__ = [
+    "Curve",
+    "Integers",
+    "Loss",
+    "Model",
+    "SeparableLoss",
+    "State",
+    "Terms",
+    "add_all_good",
+    "all_good_value",
+    "output_bound",
+    "weighted_sum",
+]

@@ -278,6 +278,11 @@ class Builder:
         full = np.broadcast_to(np.asarray(costs, dtype=np.float64), columns.shape)
         self._costs.append((columns.ravel(), full.ravel()))
 
+    def scale_costs(self, factor: int) -> None:
+        """Multiply all costs so far, and the offset, by a factor."""
+        self._costs = [(columns, costs * factor) for columns, costs in self._costs]
+        self.offset *= factor
+
     def fill(self, answer: Any) -> Floats:
         """Return the point that every block's `fill` computes for a known answer."""
         x = np.zeros(self.n_columns)

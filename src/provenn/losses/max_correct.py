@@ -1,0 +1,114 @@
+"""Number of wrong samples."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from provenn.errors import InputError
+from provenn.losses._base import Integers, Loss, Model, Terms, weighted_sum
+from provenn.network import Architecture, Dataset, IntegerNetwork
+
+
+@dataclass(frozen=True)
+class MaxCorrect(Loss):
+    """Minimise the number of wrong samples.
+
+    ``argmax``: a sample is right when `predict` returns its label: ``a_label > a_j`` for
+    j < label and ``a_label >= a_j`` for j > label. ``published``: exactly one output fires
+    (``o = 1 => a >= 0``, ``o = 0 => a <= -1``) on every sample, a hard condition, and the
+    sample is wrong unless that output is its label. With one output both count
+    ``(a >= 0) != label``.
+
+    Parameters
+    ----------
+    rule : {"argmax", "published"}
+
+    References
+    ----------
+    Thorbjarnarson & Yorke-Smith, arXiv 2009.03825.
+
+    Examples
+    --------
+    >>> from provenn.network import Architecture, Dataset, IntegerNetwork
+    >>> data = Dataset.merge([[0], [1], [2]], [0, 1, 0])
+    >>> MaxCorrect().value(IntegerNetwork.of(Architecture.build(1, 2), [[[1]]], [[-1]]), data)
+    1
+    """
+
+    rule: Literal["argmax", "published"] = "argmax"
+    convex: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        """Check the name of the rule."""
+        if self.rule not in ("argmax", "published"):
+            raise InputError(f"unknown rule {self.rule!r} of max_correct: choose 'argmax' or 'published'")
+
+    @property
+    def hard(self) -> bool:  # type: ignore[override]
+        """The published rule is infeasible for networks on which two outputs fire."""
+        return self.rule == "published"
+
+    def unit(self, architecture: Architecture, dataset: Dataset) -> Fraction:
+        """One unit is one sample."""
+        return Fraction(1)
+
+    def value(self, network: IntegerNetwork, dataset: Dataset) -> int | None:
+        """Count wrong samples; None when the published rule's condition fails."""
+        if self._one_fires(network.architecture):
+            fired = network.scores(dataset.X) >= 0
+            if np.any(fired.sum(axis=1) != 1):
+                return None
+            wrong = ~fired[np.arange(dataset.n_samples), dataset.y]
+        else:
+            wrong = network.predict(dataset.X) != dataset.y
+        return weighted_sum(wrong.astype(np.int64), dataset.multiplicity)
+
+    def _one_fires(self, architecture: Architecture) -> bool:
+        return self.rule == "published" and architecture.n_outputs > 1
+
+    def add_to(self, model: Model) -> None:
+        """Add binary columns that count wrong samples."""
+        if self._one_fires(model.architecture):
+            self._add_published(model)
+        elif model.architecture.n_outputs == 1:
+            self._add_single(model)
+        else:
+            self._add_argmax(model)
+
+    def _wrong(self, model: Model) -> Integers:
+        """Columns: 1 where the sample may be wrong; of equal samples at most one class is right."""
+        data = model.dataset
+        wrong = model.builder.columns(
+            "wrong", (data.n_samples,), 0, 1, fill=lambda state: state.network.predict(data.X) != data.y
+        )
+        model.builder.minimise(wrong, data.multiplicity)
+        _, group, size = np.unique(data.X, axis=0, return_inverse=True, return_counts=True)
+        for g in np.flatnonzero(size > 1):
+            members = wrong[group.ravel() == g]
+            model.builder.rows([Terms(members, 1.0)], lower=len(members) - 1)
+        return wrong
+
+    def _add_single(self, model: Model) -> None:
+        t = model.dataset.targets(1)[:, 0]
+        scores, wrong = model.preactivations[-1], self._wrong(model)
+        model.builder.rows([Terms(scores, t[:, None])], lower=np.where(t > 0, 0, 1), when=(wrong, 0))
+
+    def _add_argmax(self, model: Model) -> None:
+        y, scores, wrong = model.dataset.y, model.preactivations[-1], self._wrong(model)
+        for j in range(scores.shape[1]):
+            rows = np.flatnonzero(y != j)
+            own, other = scores[rows, y[rows]], scores[rows, j]
+            terms = [Terms(own[:, None], 1.0), Terms(other[:, None], -1.0)]
+            model.builder.rows(terms, lower=(j < y[rows]).astype(float), when=(wrong[rows], 0))
+
+    def _add_published(self, model: Model) -> None:
+        data, scores = model.dataset, model.preactivations[-1]
+        fires = model.builder.columns("fires", scores.shape, 0, 1, fill=lambda state: state.trace.scores >= 0)
+        model.builder.rows([Terms(fires, 1.0)], lower=1, upper=1)
+        flat = scores.ravel()[:, None]
+        model.builder.rows([Terms(flat, 1.0)], lower=0, when=(fires.ravel(), 1))
+        model.builder.rows([Terms(flat, 1.0)], upper=-1, when=(fires.ravel(), 0))
+        model.builder.minimise(fires[np.arange(data.n_samples), data.y], -data.multiplicity.astype(float))
+        model.builder.offset += float(data.total)
