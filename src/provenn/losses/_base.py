@@ -87,22 +87,36 @@ class Loss(ABC):
         """Add columns, rows and costs to a MILP; one unit of cost is one `unit`."""
 
 
-class Curve(ABC):
-    """A function of ``z = t * a`` (signed score, grid units without hidden layer), exact on integers.
+class Curve(Protocol):
+    """A function of ``z = t * a`` (signed score, grid units without hidden layer), exact on integers."""
 
-    Parameters
-    ----------
-    unit : Fraction
-        Value of one unit.
-    """
+    @property
+    def unit(self) -> Fraction:
+        """Value of one unit."""
+        ...
 
-    unit: Fraction
-    slack: float = 0.0
-    """``|exact(z) - smooth(z)| <= slack`` at every integer z, in units."""
-
-    @abstractmethod
     def exact(self, z: NDArray[Any]) -> Integers:
         """Return the integer loss at every integer z, same shape."""
+        ...
+
+
+class ConvexCurve(Curve, Protocol):
+    """A curve with a compiled convex extension f, see `provenn.losses._curves`."""
+
+    @property
+    def slack(self) -> float:
+        """Largest ``|exact(z) - f(z)|`` at integers z, in units."""
+        ...
+
+    @property
+    def code(self) -> int:
+        """Which compiled function f is."""
+        ...
+
+    @property
+    def parameters(self) -> tuple[float, float]:
+        """Parameters of the compiled function."""
+        ...
 
 
 class SeparableLoss(Loss):
@@ -160,6 +174,7 @@ def add_all_good(model: Model) -> None:
 
 
 __all__ = [
+    "ConvexCurve",
     "Curve",
     "Integers",
     "Loss",

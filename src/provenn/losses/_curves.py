@@ -16,7 +16,7 @@ LOGISTIC = 0
 HINGE = 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def curve_point(code: int, p0: float, p1: float, z: float) -> tuple[float, float, float]:
     """Return value, slope and curvature of a convex curve at a real z."""
     if code == LOGISTIC:

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.losses._base import Curve, Integers, Model, State, Terms
+from provenn.losses._base import ConvexCurve, Curve, Integers, Model, State, Terms
 from provenn.losses._curves import curve_points
 
 TABLE_LIMIT = 1024
@@ -11,7 +11,7 @@ TANGENTS = 24
 SLOPE_BITS = 12
 
 
-def add_epigraph(model: Model, curve: "ConvexCurve") -> None:
+def add_epigraph(model: Model, curve: ConvexCurve) -> None:
     """Minimise ``sum multiplicity * e`` with ``e >= T(t a)`` for every sample and output.
 
     Where the scores span at most `TABLE_LIMIT` values, the rows are the edges of the lower
@@ -43,13 +43,6 @@ def add_epigraph(model: Model, curve: "ConvexCurve") -> None:
     for z in (points[None, :], *((targets * scores).reshape(-1, 1) for scores in model.exact_at)):
         q, p, c = _tangents(curve, z, reach)
         _add_rows(model, (e, a, t), q, p, c)
-
-
-class ConvexCurve(Curve):
-    """A curve with a compiled convex extension (see `_curves`)."""
-
-    code: int
-    parameters: tuple[float, float]
 
 
 def _table(curve: Curve, state: State, targets: Integers) -> Integers:

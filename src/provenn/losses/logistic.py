@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenn.errors import InputError
-from provenn.losses._base import Curve, Integers, Model, SeparableLoss
+from provenn.losses._base import Integers, Model, SeparableLoss
 from provenn.losses._curves import LOGISTIC, curve_points
 from provenn.losses._epigraph import add_epigraph
 from provenn.network import Architecture, Dataset
@@ -19,7 +19,7 @@ NEAR_TIE = 1e-4
 
 
 @dataclass(frozen=True)
-class LogisticCurve(Curve):
+class LogisticCurve:
     """``T(z) = round(10^6 log(1 + exp(-z / tau)))``, correctly rounded; tau in units of z."""
 
     tau: float

@@ -55,10 +55,10 @@ class MaxMargin(Loss):
         data, a = model.dataset, model.preactivations[layer]
         factor = _factor(layer, data)
         low, high = model.bounds(layer)
-        top = factor * int(np.maximum(high, -low).min())
+        most = factor * int(np.maximum(high, -low).min())
         name = f"margin{layer}"
         m = model.builder.columns(
-            name, (a.shape[1],), 0, top, fill=lambda state: margins(state.trace.preactivations[layer], layer, data)
+            name, (a.shape[1],), 0, most, fill=lambda state: margins(state.trace.preactivations[layer], layer, data)
         )
         model.builder.minimise(m, -1.0)
         flat, wide = a.ravel()[:, None], np.broadcast_to(m, a.shape).ravel()[:, None]
@@ -70,9 +70,9 @@ class MaxMargin(Loss):
             model.builder.rows(below, upper=-1, when=(fires, 0))
             return
         positive = data.targets(a.shape[1]).ravel() > 0
-        for terms, side, rows in ((above, {"lower": 0}, positive), (below, {"upper": -1}, ~positive)):
+        for terms, low, top, rows in ((above, 0, np.inf, positive), (below, -np.inf, -1, ~positive)):
             if rows.any():
-                model.builder.rows([Terms(t.columns[rows], t.values) for t in terms], **side)
+                model.builder.rows([Terms(t.columns[rows], t.values) for t in terms], low, top)
 
 
 def _factor(layer: int, dataset: Dataset) -> int:

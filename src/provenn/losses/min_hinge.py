@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.losses._base import Curve, Integers, Model, SeparableLoss, output_bound
+from provenn.losses._base import Integers, Model, SeparableLoss, output_bound
 from provenn.losses._curves import HINGE
 from provenn.losses._epigraph import add_epigraph
 from provenn.network import Architecture, Dataset
 
 
 @dataclass(frozen=True)
-class HingeCurve(Curve):
+class HingeCurve:
     """``(B - 4z)^2`` in units of ``1 / (4 B^2)``, 0 from z = B/4 on, linear below z = -B/2."""
 
     B: int
@@ -22,7 +22,7 @@ class HingeCurve(Curve):
     code: ClassVar[int] = HINGE
 
     @property
-    def unit(self) -> Fraction:  # type: ignore[override]
+    def unit(self) -> Fraction:
         """Value of one unit."""
         return Fraction(1, 4 * self.B**2)
 

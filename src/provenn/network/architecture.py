@@ -79,7 +79,7 @@ class Architecture:
         n_classes: int,
         hidden: Sequence[int] = (),
         weights: IntegerDomain | None = None,
-        bias: IntegerDomain | None | Literal["same"] = "same",
+        bias: IntegerDomain | Literal["same"] | None = "same",
         outputs: int | None = None,
     ) -> "Architecture":
         """Chain layers of the given sizes.

@@ -18,7 +18,7 @@ def _check_grid(X: NDArray[Any]) -> NDArray[np.int64]:
     """Return X as a contiguous int64 matrix, or say which entry is not a grid point."""
     if X.ndim != 2 or min(X.shape) < 1:
         raise InputError(f"X must be a matrix with at least one row and one column, got shape {X.shape}")
-    bad = ~(np.isfinite(X) & (np.abs(X) <= GRID_LIMIT) & (X == np.rint(X)))
+    bad = ~(np.isfinite(X) & (np.abs(X) <= GRID_LIMIT) & (np.rint(X) == X))
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise InputError(

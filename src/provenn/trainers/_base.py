@@ -1,0 +1,185 @@
+"""The contract of a trainer and what it returns."""
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from math import ceil
+
+from provenn.errors import InputError
+from provenn.formulations import Problem
+from provenn.milp import Limits
+from provenn.network import Certificate, IntegerNetwork
+from provenn.status import Status
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Best loss and bound known after an improvement; losses are in the problem's units.
+
+    Parameters
+    ----------
+    seconds : float
+        Time since training began.
+    loss : int or None
+        Exact objective of the best network so far.
+    bound : int or None
+        Proven lower bound so far.
+    network : IntegerNetwork or None
+        The network behind `loss`.
+    """
+
+    seconds: float
+    loss: int | None
+    bound: int | None
+    network: IntegerNetwork | None
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training found.
+
+    Parameters
+    ----------
+    network : IntegerNetwork or None
+        The best network, None when there is no feasible one at hand.
+    certificate : Certificate or None
+        What is proven about it.
+    status : Status
+        Why training stopped.
+    history : tuple of Progress
+        Every improvement; losses fall and bounds rise.
+    seconds : float
+    nodes : int
+    message : str
+        What a person should know beyond the status.
+    """
+
+    network: IntegerNetwork | None
+    certificate: Certificate | None
+    status: Status
+    history: tuple[Progress, ...]
+    seconds: float
+    nodes: int = 0
+    message: str = ""
+
+
+class Trainer(ABC):
+    """Trains networks for a problem; subclasses are frozen dataclasses, one a file."""
+
+    @abstractmethod
+    def train(
+        self,
+        problem: Problem,
+        limits: Limits,
+        start: IntegerNetwork | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> TrainResult:
+        """Return a network that is never worse than `start`, with its certificate.
+
+        Parameters
+        ----------
+        problem : Problem
+        limits : Limits
+        start : IntegerNetwork, optional
+            A network of the problem's architecture to begin with.
+        on_progress : callable, optional
+            Called with a `Progress` at every improvement.
+
+        Raises
+        ------
+        InputError
+            When the trainer cannot treat the problem, before any work.
+        """
+
+
+@dataclass
+class Record:
+    """Keeps the best network and bound during training, and tells the listener of every improvement."""
+
+    problem: Problem
+    on_progress: OnProgress | None = None
+    began: float = field(default_factory=time.perf_counter)
+    loss: int | None = None
+    bound: int | None = None
+    network: IntegerNetwork | None = None
+    history: list[Progress] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        """Time since training began."""
+        return time.perf_counter() - self.began
+
+    def remaining(self, limits: Limits) -> Limits:
+        """Return the limits with the time that is left."""
+        return replace(limits, seconds=max(0.0, limits.seconds - self.seconds))
+
+    def begin(self, start: IntegerNetwork | None) -> None:
+        """Take the better of the given start and the best constant network."""
+        problem = self.problem
+        if start is not None:
+            if start.architecture != problem.architecture or start.scale != problem.dataset.scale:
+                raise InputError("the start network has another architecture, weight domain or scale than the problem")
+            self.offer(start)
+        for favoured in range(problem.architecture.n_classes):
+            self.offer(IntegerNetwork.constant(problem.architecture, favoured, problem.dataset.scale))
+
+    def offer(self, network: IntegerNetwork) -> int | None:
+        """Evaluate a network exactly and keep it if it is the best; returns its objective."""
+        value = self.problem.value(network)
+        if value is not None and (self.loss is None or value < self.loss):
+            self.loss, self.network = value, network
+            self._tell()
+        return value
+
+    def raise_bound(self, bound: int | None) -> None:
+        """Note a proven lower bound."""
+        if bound is not None and (self.bound is None or bound > self.bound):
+            self.bound = bound
+            self._tell()
+
+    def _tell(self) -> None:
+        progress = Progress(self.seconds, self.loss, self.bound, self.network)
+        self.history.append(progress)
+        if self.on_progress is not None:
+            self.on_progress(progress)
+
+    def finish(
+        self, status: Status, proved_by: str | None, nodes: int = 0, message: str = "", trusted: bool = True
+    ) -> TrainResult:
+        """Certify the best network.
+
+        Parameters
+        ----------
+        trusted : bool
+            False withholds the bound: what the engine claimed failed an exact check.
+        """
+        bound = self.bound if trusted else None
+        if bound is not None and self.loss is not None and bound > self.loss:
+            bound, trusted, status = None, False, Status.REJECTED
+            message = f"the claimed bound {self.bound} exceeds the exact loss {self.loss} of a network; {message}"
+        certificate = None
+        if self.loss is not None:
+            prover = proved_by if bound is not None else None
+            certificate = Certificate(True, self.loss, bound, self.problem.unit, trusted, Fraction(0), prover)
+            if certificate.optimal:
+                status = Status.OPTIMAL
+        return TrainResult(
+            self.network, certificate, status, tuple(self.history), self.seconds, nodes, message.strip("; ")
+        )
+
+
+def whole_bound(bound: float | None) -> int | None:
+    """Round a solver's bound up to whole units, less the error that floats may carry."""
+    if bound is None or not abs(bound) < 2**62:
+        return None
+    return ceil(bound - 1e-6 - 1e-9 * abs(bound))
+
+
+def agree(claimed: float | None, exact: int) -> bool:
+    """Whether a solver's objective is the exact one up to float error."""
+    return claimed is not None and abs(claimed - exact) <= 1e-4 + 1e-7 * abs(exact)

@@ -1,0 +1,89 @@
+"""Exact training by a MILP solver, every answer checked in integers."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenn.errors import InputError
+from provenn.formulations import Encoding, Problem
+from provenn.milp import Event, Limits, Solution
+from provenn.network import IntegerNetwork
+from provenn.solvers import Solver
+from provenn.status import Status
+from provenn.trainers._base import OnProgress, Record, Trainer, TrainResult, agree, whole_bound
+
+
+@dataclass(frozen=True)
+class Exact(Trainer):
+    """Build the MILP, solve it from the best known network, decode, and check in exact integers.
+
+    A loss that the MILP only bounds from below (a smooth curve over a fine grid) is made
+    exact at the answer and solved again, until the two agree or a limit is reached.
+
+    Parameters
+    ----------
+    solver : Solver
+    """
+
+    solver: Solver
+
+    def train(
+        self,
+        problem: Problem,
+        limits: Limits,
+        start: IntegerNetwork | None = None,
+        on_progress: OnProgress | None = None,
+    ) -> TrainResult:
+        """Return the best network with its certificate; see `Trainer.train`."""
+        record = Record(problem, on_progress)
+        record.begin(start)
+        exact_at: list[IntegerNetwork] = [] if record.network is None else [record.network]
+        nodes = 0
+        while True:
+            encoding = problem.encode(exact_at)
+            solution = self._solve(encoding, record, limits)
+            nodes += solution.nodes
+            status, message = _check(encoding, solution, record)
+            settled = record.loss is not None and record.bound is not None and record.bound >= record.loss
+            if status is not Status.OPTIMAL or not encoding.relaxed or settled or solution.x is None:
+                break
+            exact_at.append(encoding.decode(solution.x))
+        prover = f"{type(self.solver).__name__.lower()} {self.solver.version() or ''}".strip()
+        return record.finish(status, prover, nodes, message, trusted=status is not Status.REJECTED)
+
+    def _solve(self, encoding: Encoding, record: Record, limits: Limits) -> Solution:
+        def on_event(event: Event) -> None:
+            network = None if event.x is None else _decoded(encoding, event.x)
+            if network is not None:
+                record.offer(network)
+            record.raise_bound(whole_bound(event.bound))
+
+        start = None if record.network is None else encoding.encode(record.network)
+        return self.solver.solve(encoding.milp, record.remaining(limits), start, on_event)
+
+
+def _decoded(encoding: Encoding, x: NDArray[np.float64]) -> IntegerNetwork | None:
+    """Decode a solver's point; None when its weights are not in their domains."""
+    try:
+        return encoding.decode(x)
+    except InputError:
+        return None
+
+
+def _check(encoding: Encoding, solution: Solution, record: Record) -> tuple[Status, str]:
+    """Compare a solver's answer with the exact integers; returns the honest status and a message."""
+    if solution.status is Status.INFEASIBLE and record.network is not None:
+        return Status.REJECTED, "the solver calls the model infeasible, and a network satisfies it"
+    if solution.x is not None:
+        network = _decoded(encoding, solution.x)
+        if network is None:
+            return Status.REJECTED, "the solver's weights are outside their domains"
+        value, violation = record.offer(network), encoding.milp.violation(encoding.encode(network))
+        if value is None or violation > 0:
+            return Status.REJECTED, f"the solver's network violates the model by {float(violation):g}"
+        below = encoding.relaxed and solution.objective is not None and solution.objective <= value + 1e-4
+        if not (agree(solution.objective, value) or below):
+            return Status.REJECTED, f"the solver claims the objective {solution.objective}, the exact value is {value}"
+    record.raise_bound(whole_bound(solution.bound))
+    return solution.status, solution.message
