@@ -34,3 +34,7 @@ class SolverError(ProvennError, RuntimeError):
 
 class InfeasibleError(ProvennError, ValueError):
     """The model has no solution, for the reason that the message gives."""
+
+
+class NoAnswerError(ProvennError, RuntimeError):
+    """A limit was reached before any network that satisfies the hard conditions was found."""

@@ -153,7 +153,9 @@ def cholesky(H: Floats, index: Integers, m: int, C: Floats) -> None:
             if b < a:
                 C[a, b] = total / C[b, b]
             else:
-                C[a, a] = np.sqrt(total) if total > 1e-10 * H[index[a], index[a]] else 1e5 * np.sqrt(H[index[a], index[a]])
+                C[a, a] = (
+                    np.sqrt(total) if total > 1e-10 * H[index[a], index[a]] else 1e5 * np.sqrt(H[index[a], index[a]])
+                )
 
 
 @njit(cache=True, fastmath=REORDER)  # type: ignore[untyped-decorator]
@@ -181,56 +183,106 @@ def back_substitute(C: Floats, m: int, y: Floats) -> None:
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def lowest(g: float, w: float, low: float, high: float, price: float) -> tuple[float, float]:
-    """Return ``min g (v - w) + price [v != 0]`` over the integers v of a box, over all v and over v != 0.
-
-    The extreme points of the pieces suffice: low, high and 0. The second value is that of the
-    better end that is not 0 (infinite where the box is {0}).
-    """
-    ends = min(
-        g * (low - w) + price if low != 0.0 else np.inf,
-        g * (high - w) + price if high != 0.0 else np.inf,
-    )
-    if low <= 0.0 <= high:
-        return min(ends, -g * w), ends
-    return ends, ends
+def leave_zero(g: float, w: float, low: float, high: float, price: float) -> float:
+    """Return the smallest ``g (v - w) + price`` over the ends of a box that are not 0 (infinite for {0})."""
+    best = np.inf
+    if low != 0.0:
+        best = g * (low - w) + price
+    if high != 0.0:
+        best = min(best, g * (high - w) + price)
+    return best
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
 def linear_minimum(
-    g: Floats, w: Floats, low: Floats, high: Floats, price: Floats, room: int, zero_ok: NDArray[np.bool_], gains: Floats
+    g: Floats,
+    w: Floats,
+    low: Floats,
+    high: Floats,
+    price: Floats,
+    counts: NDArray[np.bool_],
+    room: int,
 ) -> float:
     """Minimise ``g . (v - w) + price . [v != 0]`` over the integers of a box with at most `room` non-zeros.
+
+    Each entry is best at an end of its box or at 0; under a budget, the entries that gain
+    most from leaving 0 do.
 
     Parameters
     ----------
     g, w, low, high, price : ndarray of shape (m,), float64
+    counts : ndarray of shape (m,), bool
+        Entries that the budget and the prices apply to; 0 is in the domain of each of them.
     room : int
-        Non-zero entries still allowed among the entries with a budget; negative for no budget.
-    zero_ok : ndarray of shape (m,), bool
-        Entries that count in the budget and whose domain has 0.
-    gains : ndarray of shape (m,), float64
-        Written: by how much each entry pays for leaving 0.
+        Largest number of non-zeros among them; negative for no budget.
     """
-    total, count = 0.0, 0
+    total, forced = 0.0, 0
+    gains = np.zeros(len(g) if room >= 0 else 0)
     for a in range(len(g)):
-        best, ends = lowest(g[a], w[a], low[a], high[a], price[a])
-        gains[a] = 0.0
-        if not zero_ok[a]:
-            total += ends if price[a] > 0.0 or room >= 0 and low[a] > 0.0 else best
-            continue
-        if room < 0 or low[a] > 0.0 or high[a] < 0.0:
-            total += best
-            count += 1 if low[a] > 0.0 or high[a] < 0.0 else 0
-            continue
-        total += -g[a] * w[a]
-        gains[a] = max(0.0, -g[a] * w[a] - ends)
+        leave = leave_zero(g[a], w[a], low[a], high[a], price[a] if counts[a] else 0.0)
+        if low[a] > 0.0 or high[a] < 0.0:
+            total += leave
+            forced += counts[a]
+        elif room < 0 or not counts[a]:
+            total += min(leave, -g[a] * w[a])
+        else:
+            total -= g[a] * w[a]
+            gains[a] = max(0.0, -g[a] * w[a] - leave)
     if room < 0:
         return total
-    allowed = room - count
-    if allowed < 0:
+    if forced > room:
         return np.inf
     ranked = np.sort(gains)
-    for a in range(min(allowed, len(ranked))):
-        total -= ranked[len(ranked) - 1 - a]
-    return total
+    return total - ranked[len(ranked) - min(room - forced, len(ranked)) :].sum()
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def coordinate_minimum(x: float, g: float, h: float, low: float, high: float, price: float) -> float:
+    """Minimise ``g (v - x) + h (v - x)^2 / 2 + envelope(v)`` over an interval.
+
+    The envelope of ``price [v != 0]`` is ``price |v| / |end|`` on each side of 0, and constant
+    where the interval leaves 0 out.
+    """
+    free = x - g / h
+    if price == 0.0 or low > 0.0 or high < 0.0:
+        return min(max(free, low), high)
+    if high > 0.0 and free - price / high / h > 0.0:
+        return min(free - price / high / h, high)
+    if low < 0.0 and free - price / low / h < 0.0:
+        return max(free - price / low / h, low)
+    return 0.0
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def coordinate_descent(
+    H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, price: Floats, tolerance: float, sweeps: int
+) -> None:
+    """Minimise ``g . d + d H d / 2 + envelope(x + d)`` over a box; x and the model's gradient g move along."""
+    for _ in range(sweeps):
+        most = 0.0
+        for a in range(len(x)):
+            if low[a] < high[a]:
+                new = coordinate_minimum(x[a], g[a], H[a, a], low[a], high[a], price[a])
+                move = new - x[a]
+                if move != 0.0:
+                    x[a] = new
+                    most += move * move * H[a, a]
+                    for b in range(len(x)):
+                        g[b] += move * H[a, b]
+        if most <= tolerance:
+            return
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def envelope_use(x: Floats, low: Floats, high: Floats, counts: NDArray[np.bool_]) -> float:
+    """Return ``sum |v| / |end|``, the relaxed number of non-zeros."""
+    use = 0.0
+    for a in range(len(x)):
+        if counts[a]:
+            if low[a] > 0.0 or high[a] < 0.0:
+                use += 1.0
+            elif x[a] > 0.0:
+                use += x[a] / high[a]
+            elif x[a] < 0.0:
+                use += x[a] / low[a]
+    return use

@@ -29,9 +29,7 @@ def add_epigraph(model: Model, curve: ConvexCurve) -> None:
     lows, highs = model.bounds(len(model.architecture.layers) - 1)
     reach = int(max(abs(lows).max(), abs(highs).max()))
     top = int(curve.exact(np.array([-reach]))[0])
-    columns = model.builder.columns(
-        "loss", targets.shape, 0, top, fill=lambda state: _table(curve, state, targets)
-    )
+    columns = model.builder.columns("loss", targets.shape, 0, top, fill=lambda state: _table(curve, state, targets))
     model.builder.minimise(columns, np.broadcast_to(model.dataset.multiplicity[:, None], targets.shape))
     e, a, t = columns.ravel(), model.preactivations[-1].ravel(), targets.ravel()
     if 2 * reach + 1 <= TABLE_LIMIT:

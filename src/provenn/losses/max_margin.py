@@ -70,9 +70,9 @@ class MaxMargin(Loss):
             model.builder.rows(below, upper=-1, when=(fires, 0))
             return
         positive = data.targets(a.shape[1]).ravel() > 0
-        for terms, low, top, rows in ((above, 0, np.inf, positive), (below, -np.inf, -1, ~positive)):
+        for terms, least, greatest, rows in ((above, 0.0, np.inf, positive), (below, -np.inf, -1.0, ~positive)):
             if rows.any():
-                model.builder.rows([Terms(t.columns[rows], t.values) for t in terms], low, top)
+                model.builder.rows([Terms(t.columns[rows], t.values) for t in terms], least, greatest)
 
 
 def _factor(layer: int, dataset: Dataset) -> int:

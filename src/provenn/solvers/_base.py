@@ -7,7 +7,7 @@ from dataclasses import fields
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as distribution_version
 from importlib.util import find_spec
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from provenn.milp import MILP, Limits, OnEvent, Solution
 from provenn.milp.lower import integral_bounds
 from provenn.registry import load, names
 from provenn.status import Status
+
+if TYPE_CHECKING:
+    from provenn.solvers._progress import Progress
 
 Point = NDArray[np.float64]
 Emit = Callable[[float | None, float | None, Point | None], None]
@@ -166,14 +169,19 @@ class Solver(ABC):
         SolverError
             When the back end refuses the model.
         """
-        from provenn.solvers._process import run_in_child
+        from provenn.solvers._progress import Progress
 
         began = time.monotonic()
         limits = limits or Limits()
         self.check(milp, limits, start)
         prepared = self.prepare(milp)
         known = obvious(prepared, began)
-        return known or run_in_child(self, prepared, limits, start, on_event, began)
+        return known or self._carry_out(prepared, limits, start, Progress(began, on_event))
+
+    def _carry_out(self, milp: MILP, limits: Limits, start: Point | None, progress: "Progress") -> Solution:
+        from provenn.solvers._process import run_in_child
+
+        return run_in_child(self, milp, limits, start, progress)
 
 
 def needs(milp: MILP, limits: Limits, start: Point | None) -> set[str]:

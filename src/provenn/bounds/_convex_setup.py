@@ -1,0 +1,171 @@
+"""From a problem to the arrays of the compiled kernels: signed samples, root box, shifts, empty tree."""
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenn.bounds._convex_kernels import Samples
+from provenn.bounds._convex_tree import Root, Tree
+from provenn.losses._curves import HINGE
+
+Integers = NDArray[np.int64]
+DENSE_SHARE = 0.3
+MAX_SHIFTS = 32
+SHIFT_COLUMNS = 400
+LARGEST_SHIFT = 8
+
+
+def make_samples(A: Integers, multiplicity: Integers, curve: Any, reach: Integers) -> Samples:
+    """Return signed samples A of shape (n, D) in dense or sparse columns, whichever is faster."""
+    n, D = A.shape
+    filled = A != 0
+    dense = filled.mean() > DENSE_SHARE
+    values = A.astype(np.float64)
+    columns = (np.zeros((D, n), dtype=bool) if dense else filled.T).nonzero()
+    rows = (np.zeros((n, D), dtype=bool) if dense else filled).nonzero()
+    p0, p1 = (float(p) for p in curve.parameters)
+    length = abs(p0) if curve.code == HINGE else p1
+    return Samples(
+        np.ascontiguousarray(values.T) if dense else np.zeros((D, 0)),
+        np.searchsorted(columns[0], np.arange(D + 1)).astype(np.int64),
+        columns[1].astype(np.int64),
+        values[columns[1], columns[0]],
+        np.searchsorted(rows[0], np.arange(n + 1)).astype(np.int64),
+        rows[1].astype(np.int64),
+        values[rows],
+        multiplicity.astype(np.float64),
+        np.abs(values) @ reach.astype(np.float64) + length,
+        int(curve.code),
+        p0,
+        p1,
+    )
+
+
+def score_shifts(A: Integers, low: Integers, high: Integers, step: Integers) -> tuple[Integers, Integers]:
+    """Find moves of the weights that leave every score as it is.
+
+    One-hot groups with a bias, complementary or equal columns have such moves: small integer
+    vectors u with ``A u = 0``. They come from the reduced echelon form of A^T A in floats,
+    and each one is checked in integers.
+
+    Returns
+    -------
+    shifts : ndarray of shape (r, D), int64
+        Already times the step; 0 on the references of the other shifts.
+    reference : ndarray of shape (r,), int64
+    """
+    movable = np.flatnonzero(high > low)
+    none = np.zeros((0, A.shape[1]), dtype=np.int64), np.zeros(0, dtype=np.int64)
+    if not 0 < len(movable) <= SHIFT_COLUMNS:
+        return none
+    basis, free = _null_space(A[:, movable].astype(np.float64))
+    largest = int(np.abs(A).max(initial=0))
+    shifts, reference = [], []
+    for row, j in zip(basis[:MAX_SHIFTS], free, strict=False):
+        u = np.rint(row).astype(np.int64)
+        if np.abs(u - row).max() > 1e-6 or np.abs(u).max() > LARGEST_SHIFT or largest * np.abs(u).sum() >= 2**62:
+            continue
+        full = np.zeros(A.shape[1], dtype=np.int64)
+        full[movable] = u * step[movable[j]]
+        if not (full % step).any() and not (A[:, movable] @ u).any():
+            shifts.append(full)
+            reference.append(int(movable[j]))
+    return (np.array(shifts), np.array(reference, dtype=np.int64)) if shifts else none
+
+
+def _null_space(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[int]]:
+    """Return a basis of the null space, row i being 1 at ``free[i]`` and 0 at the other free columns."""
+    R = np.linalg.qr(A / np.maximum(np.linalg.norm(A, axis=0), 1e-300), mode="r")
+    R = R * np.maximum(np.linalg.norm(A, axis=0), 1e-300)
+    pivots: list[int] = []
+    row = 0
+    scale = np.abs(R).max(axis=0)
+    for j in range(R.shape[1] - 1, -1, -1):
+        if row == len(R):
+            break
+        i = row + int(np.argmax(np.abs(R[row:, j])))
+        if abs(R[i, j]) <= 1e-8 * scale[j]:
+            continue
+        R[[row, i]] = R[[i, row]]
+        R[row] /= R[row, j]
+        others = np.arange(len(R)) != row
+        R[others] -= np.outer(R[others, j], R[row])
+        pivots.append(j)
+        row += 1
+    free = [j for j in range(R.shape[1]) if j not in set(pivots)]
+    basis = np.zeros((len(free), R.shape[1]))
+    for i, j in enumerate(free):
+        basis[i, j] = 1.0
+        basis[i, pivots] = -R[: len(pivots), j]
+    return basis, free
+
+
+def make_root(
+    A: Integers, low: Integers, high: Integers, step: Integers, price: Integers, counts: NDArray[np.bool_],
+    budget: int, slack: float, shifts: tuple[Integers, Integers],
+) -> Root:
+    """Return the root box with the rounding margin of its bounds."""
+    n, D = A.shape
+    reference = shifts[1]
+    zero = np.clip(0, low[reference], high[reference])
+    anchor = low[reference] + step[reference] * ((zero - low[reference]) // step[reference])
+    return Root(
+        low.astype(np.float64),
+        high.astype(np.float64),
+        step.astype(np.float64),
+        price.astype(np.float64),
+        counts,
+        budget,
+        slack,
+        2.0**-51 * (n + D + 64),
+        shifts[0].astype(np.float64),
+        reference,
+        anchor.astype(np.float64),
+    )
+
+
+def make_tree(capacity: int, D: int, record: int, old: Tree | None = None) -> Tree:
+    """Return an empty pool of nodes, or a larger one with everything of the old one."""
+    spare = np.arange(capacity, dtype=np.int64)[::-1].copy()
+    tree = Tree(
+        np.zeros((capacity, D), np.int16),
+        np.zeros((capacity, D), np.int16),
+        np.zeros((capacity, D), np.float32),
+        np.zeros(capacity),
+        np.zeros(capacity),
+        np.zeros(capacity, np.int64),
+        spare,
+        np.zeros(8, np.int64),
+        np.full(2, np.inf),
+        np.zeros((16, D)),
+        np.zeros((record, D), np.int16),
+        np.zeros((record, D), np.int16),
+        np.zeros((record, D), np.float32),
+        np.zeros(record, np.int64),
+    )
+    tree.count[1] = capacity
+    if old is not None:
+        _copy_into(tree, old)
+    return tree
+
+
+def _copy_into(tree: Tree, old: Tree) -> None:
+    """Copy all nodes; the new spare list has the new slots on top of the old spare ones."""
+    size, spare = len(old.bound), int(old.count[1])
+    for name in ("low", "high", "w", "bound", "penalty", "heap"):
+        getattr(tree, name)[:size] = getattr(old, name)
+    fresh = np.arange(size, len(tree.bound), dtype=np.int64)[::-1]
+    tree.spare[:spare] = old.spare[:spare]
+    tree.spare[spare : spare + len(fresh)] = fresh
+    tree.count[:] = old.count
+    tree.count[1] = spare + len(fresh)
+    tree.level[:] = old.level
+    tree.points[:] = old.points
+    if len(tree.leaf_kind):
+        for name in ("leaf_low", "leaf_high", "leaf_w", "leaf_kind"):
+            getattr(tree, name)[:] = getattr(old, name)
+
+
+__all__ = ["make_root", "make_samples", "make_tree", "score_shifts"]

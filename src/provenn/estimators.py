@@ -1,0 +1,425 @@
+"""The scikit-learn edge: `IntegerNetworkClassifier`."""
+
+from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+
+from provenn import registry
+from provenn.encoding import Feature, Quantizer, TableEncoder
+from provenn.errors import InfeasibleError, InputError, NoAnswerError, SolverError
+from provenn.formulations import Problem, SideConstraint
+from provenn.formulations.feature_signs import FeatureSigns
+from provenn.formulations.neuron_count import NeuronCount
+from provenn.formulations.sparsity import Sparsity
+from provenn.losses import Loss
+from provenn.losses.logistic import Logistic
+from provenn.milp import Limits
+from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
+from provenn.network.network import predict_scores
+from provenn.score_card import ScoreCard, score_card
+from provenn.solvers import Solver
+from provenn.status import Status
+from provenn.trainers import OnProgress, Trainer, TrainResult
+from provenn.trainers.convex import Convex
+from provenn.trainers.exact import Exact
+
+FREE_BIAS = 127
+WEIGHT_STEPS = 1000
+
+
+def domain_of(bound: Any, what: str = "weight_bound") -> IntegerDomain:
+    """Turn 1, 3, ..., "binary", "ternary" or an `IntegerDomain` into a domain."""
+    if isinstance(bound, IntegerDomain):
+        return bound
+    if bound in ("binary", "ternary"):
+        return IntegerDomain.binary() if bound == "binary" else IntegerDomain.ternary()
+    if isinstance(bound, Integral) and not isinstance(bound, bool):
+        return IntegerDomain.symmetric(int(bound))
+    raise InputError(f"{what} must be a whole number from 1 to 127, 'binary', 'ternary' or a domain, got {bound!r}")
+
+
+def loss_of(loss: str | Loss, temperature: float) -> Loss:
+    """Turn the name of a loss into the loss; the temperature applies to losses that have one."""
+    if isinstance(loss, Loss):
+        return loss
+    if loss == "logistic":
+        return Logistic(temperature)
+    return registry.load("provenn.losses", loss)()
+
+
+def trainer_of(solver: Any, problem: Problem) -> Trainer:
+    """Turn "auto", "convex", the name of a solver, a `Solver` or a `Trainer` into a trainer.
+
+    "auto" is the convex engine where it applies, and CP-SAT on the MILP elsewhere.
+    """
+    if isinstance(solver, Trainer):
+        return solver
+    if isinstance(solver, Solver):
+        return Exact(solver)
+    if solver == "convex" or (solver == "auto" and Convex.obstacle(problem) is None):
+        return Convex()
+    names = registry.names("provenn.solvers")
+    if solver != "auto" and solver not in names:
+        raise InputError(f"unknown solver {solver!r}: choose one of auto, convex, {', '.join(names)}")
+    return Exact(Solver.create("cpsat" if solver == "auto" else solver))
+
+
+def _has_probabilities(estimator: "IntegerNetworkClassifier") -> bool:
+    loss = getattr(estimator, "loss_", estimator.loss)
+    if loss == "logistic" or isinstance(loss, Logistic):
+        return True
+    raise AttributeError("predict_proba needs loss='logistic'; the other losses give no probabilities")
+
+
+class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier with small integer weights, trained to proven optimality or with an honest gap.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : sequence of int, default ()
+        Units with sign activation in each hidden layer; none gives an integer score.
+    weight_bound : int, "binary", "ternary" or IntegerDomain, default 1
+        Weights are -P..P for a number P from 1 to 127; "binary" is {-1, 1}.
+    bias_bound : int, IntegerDomain, None or "auto", default "auto"
+        Domain of the biases, None for no biases. "auto": that of the weights with hidden
+        layers, -127..127 without.
+    loss : str or Loss, default "logistic"
+        logistic, min_hinge, max_correct, sat_margin, min_weight or max_margin.
+    temperature : float, default 1.0
+        tau of the logistic loss, in units of the score.
+    solver : str, Solver or Trainer, default "auto"
+        "auto" chooses the convex engine without hidden layers and CP-SAT otherwise.
+    time_limit : float, default 60
+        Seconds.
+    node_limit, memory_limit : int, optional
+        Search nodes, and MiB of a solver process.
+    max_nonzeros, fan_in : int, optional
+        Budget of non-zero weights, in the network and for each neuron.
+    nonzero_price, neuron_price : float, default 0
+        Cost of a non-zero weight and of a kept hidden neuron, in the measure of the loss.
+    feature_signs : dict or sequence, optional
+        -1, 0 or +1 for each raw column (by name) or each encoded feature; only without
+        hidden layers and for two classes.
+    quantize : {"grid", "thermometer"}, default "grid"
+        How numeric columns become integers.
+    grid_steps : int, default 10000
+        Grid units in 1 after min-max scaling.
+    bits : int, default 4
+        Thermometer bits a column.
+    categorical_features : sequence of str, default ()
+        Numeric columns to treat as categories; text columns always are.
+    class_weight : dict, "balanced" or None
+    warm_start : bool, default False
+        Begin with the network of the last `fit`.
+    n_jobs : int, default 1
+        Threads of the solver.
+    random_state : int, RandomState or None
+
+    Attributes
+    ----------
+    network_ : IntegerNetwork
+    certificate_ : Certificate
+        Exact loss, proven bound, gap, and who proved it.
+    history_ : tuple of Progress
+        Every improvement with its time.
+    status_ : Status
+        Why training stopped.
+    classes_ : ndarray
+    encoder_ : TableEncoder
+    weight_unit_ : Fraction or int
+        Sample weights are whole multiples of 1 / weight_unit_ in the certificate's loss.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> X, y = load_iris(return_X_y=True, as_frame=True)
+    >>> model = IntegerNetworkClassifier(weight_bound=3).fit(X[y < 2], y[y < 2])
+    >>> model.certificate_.optimal, model.score(X[y < 2], y[y < 2])
+    (True, 1.0)
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Sequence[int] = (),
+        *,
+        weight_bound: int | Literal["binary", "ternary"] | IntegerDomain = 1,
+        bias_bound: int | Literal["auto", "binary", "ternary"] | IntegerDomain | None = "auto",
+        loss: str | Loss = "logistic",
+        temperature: float = 1.0,
+        solver: str | Solver | Trainer = "auto",
+        time_limit: float = 60,
+        node_limit: int | None = None,
+        memory_limit: int | None = None,
+        max_nonzeros: int | None = None,
+        fan_in: int | None = None,
+        nonzero_price: float = 0,
+        neuron_price: float = 0,
+        feature_signs: dict[str, int] | Sequence[int] | None = None,
+        quantize: Quantizer = "grid",
+        grid_steps: int = 10_000,
+        bits: int = 4,
+        categorical_features: Sequence[str] = (),
+        class_weight: dict[Any, float] | Literal["balanced"] | None = None,
+        warm_start: bool = False,
+        n_jobs: int = 1,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.weight_bound = weight_bound
+        self.bias_bound = bias_bound
+        self.loss = loss
+        self.temperature = temperature
+        self.solver = solver
+        self.time_limit = time_limit
+        self.node_limit = node_limit
+        self.memory_limit = memory_limit
+        self.max_nonzeros = max_nonzeros
+        self.fan_in = fan_in
+        self.nonzero_price = nonzero_price
+        self.neuron_price = neuron_price
+        self.feature_signs = feature_signs
+        self.quantize = quantize
+        self.grid_steps = grid_steps
+        self.bits = bits
+        self.categorical_features = categorical_features
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        start: "IntegerNetwork | IntegerNetworkClassifier | None" = None,
+        on_progress: OnProgress | None = None,
+    ) -> Self:
+        """Encode the data, train, and certify.
+
+        Parameters
+        ----------
+        X : array or DataFrame of shape (n, n_features)
+            Numbers, or a frame with numeric and categorical columns.
+        y : array of shape (n,)
+            Labels of any kind, at least two distinct ones.
+        sample_weight : array of shape (n,), optional
+            Non-negative; whole numbers count samples exactly, others are rounded to
+            thousandths of their mean.
+        start : IntegerNetwork or fitted estimator, optional
+            Never returned worse than this.
+        on_progress : callable, optional
+            Called with a `Progress` at every improvement.
+
+        Raises
+        ------
+        InputError
+            For data or options that cannot be used.
+        InfeasibleError
+            When a hard loss or constraint excludes every network.
+        NoAnswerError
+            When a limit was reached before any feasible network was found.
+        """
+        table, labels, weights = self._training_table(X, y, sample_weight)
+        encoder = TableEncoder(self.quantize, self.grid_steps, self.bits, self.categorical_features).fit(table)
+        multiplicity, self.weight_unit_ = _whole_weights(weights)
+        dataset = Dataset.merge(
+            _not_empty(encoder.transform(table)), labels, multiplicity, encoder.scale, tuple(range(len(self.classes_)))
+        )
+        self.dataset_fingerprint_ = dataset.fingerprint()
+        problem = self._problem(dataset, encoder.features)
+        limits = self._limits()
+        result = trainer_of(self.solver, problem).train(problem, limits, self._start(start), on_progress)
+        self._keep(result, problem, encoder)
+        if not problem.architecture.hidden:
+            self._card_data = (dataset, self.network_.scores(dataset.X))
+        return self
+
+    def _training_table(self, X: Any, y: Any, sample_weight: Any) -> tuple[pd.DataFrame, Any, NDArray[np.float64]]:
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, skip_check_array=True)
+            labels = column_or_1d(y, warn=True)
+            table = X
+            if len(X) != len(labels):
+                raise InputError(f"X has {len(X)} rows and y has {len(labels)} labels")
+        else:
+            array, labels = validate_data(self, X, y, dtype=np.float64)
+            table = _frame(array)
+        if len(table) == 0 or table.shape[1] == 0:
+            raise InputError(f"the data have {len(table)} rows and {table.shape[1]} columns; both must be at least 1")
+        if pd.isna(labels).any():
+            row = int(np.flatnonzero(pd.isna(labels))[0])
+            raise InputError(f"the target is missing in row {row + 1}; drop such rows first")
+        check_classification_targets(labels)
+        weights = _check_sample_weight(sample_weight, np.zeros((len(table), 1)), ensure_non_negative=True)
+        if self.class_weight is not None:
+            weights = weights * compute_sample_weight(self.class_weight, labels)
+        kept = weights > 0
+        if not kept.any():
+            raise InputError("all sample weights are zero: at least one sample must count")
+        table, labels, weights = table.loc[kept] if not kept.all() else table, labels[kept], weights[kept]
+        self.classes_, index = np.unique(labels, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise InputError(
+                f"the target has one class only ({self.classes_[0]!r}); a classifier needs at least two classes"
+            )
+        return table, index, weights
+
+    def _problem(self, dataset: Dataset, features: list[Feature]) -> Problem:
+        hidden = tuple(np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist())
+        if not all(isinstance(size, Integral) and int(size) > 0 for size in hidden):
+            raise InputError(f"hidden_layer_sizes must be positive whole numbers, got {self.hidden_layer_sizes!r}")
+        weights = domain_of(self.weight_bound)
+        bias: IntegerDomain | Literal["same"] | None = "same"
+        if self.bias_bound == "auto":
+            bias = "same" if hidden else IntegerDomain.symmetric(FREE_BIAS)
+        else:
+            bias = None if self.bias_bound is None else domain_of(self.bias_bound, "bias_bound")
+        sizes = [int(size) for size in hidden]
+        shape = Architecture.build(dataset.n_features, dataset.n_classes, sizes, weights, bias)
+        return Problem(shape, dataset, loss_of(self.loss, self.temperature), self._constraints(features))
+
+    def _constraints(self, features: list[Feature]) -> tuple[SideConstraint, ...]:
+        unit = self.weight_unit_
+        constraints: list[SideConstraint] = []
+        if self.nonzero_price or self.max_nonzeros is not None or self.fan_in is not None:
+            constraints.append(Sparsity(self.nonzero_price * unit, self.max_nonzeros, self.fan_in))
+        if self.neuron_price:
+            constraints.append(NeuronCount(self.neuron_price * unit))
+        if self.feature_signs is not None:
+            constraints.append(FeatureSigns(_signs(self.feature_signs, features)))
+        return tuple(constraints)
+
+    def _limits(self) -> Limits:
+        if not isinstance(self.time_limit, Real) or isinstance(self.time_limit, bool):
+            raise InputError(f"time_limit must be a number of seconds, got {self.time_limit!r}")
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        seed = int(self.random_state) if isinstance(self.random_state, Integral) else seed
+        return Limits(float(self.time_limit), self.node_limit, self.memory_limit, self.n_jobs, seed)
+
+    def _start(self, start: "IntegerNetwork | IntegerNetworkClassifier | None") -> IntegerNetwork | None:
+        if start is None and self.warm_start:
+            return getattr(self, "network_", None)
+        return start.network_ if isinstance(start, IntegerNetworkClassifier) else start
+
+    def _keep(self, result: TrainResult, problem: Problem, encoder: TableEncoder) -> None:
+        """Keep the result as fitted attributes, or raise what explains its absence."""
+        if result.network is None or result.certificate is None:
+            text = f"{result.status.value}. {result.message}".rstrip(". ")
+            if result.status is Status.INFEASIBLE:
+                raise InfeasibleError(text)
+            if result.status in (Status.CRASHED, Status.REJECTED):
+                raise SolverError(text)
+            raise NoAnswerError(f"no network that satisfies the hard conditions was found: {text}")
+        self.network_ = result.network
+        self.certificate_ = result.certificate
+        self.history_ = result.history
+        self.status_ = result.status
+        self.message_ = result.message
+        self.seconds_ = result.seconds
+        self.loss_: Any = problem.loss
+        self.encoder_ = encoder
+
+    def _encode(self, X: Any) -> NDArray[np.int64]:
+        check_is_fitted(self, "network_")
+        if isinstance(X, pd.DataFrame) and hasattr(self, "feature_names_in_"):
+            validate_data(self, X, skip_check_array=True, reset=False)
+            return _not_empty(self.encoder_.transform(X))
+        if any(name in self.encoder_.categories for name in self.encoder_.columns):
+            raise InputError("the model was trained on a frame with categories: predict needs a DataFrame too")
+        array = validate_data(self, X, dtype=np.float64, reset=False)
+        return _not_empty(self.encoder_.transform(_frame(array, self.encoder_.columns)))
+
+    def scores(self, X: Any) -> NDArray[np.int64]:
+        """Return the exact integer scores of shape (n, n_outputs), in grid units without hidden layers."""
+        return self.network_.scores(self._encode(X))
+
+    @property
+    def score_unit(self) -> float:
+        """Value of 1 in `scores`: 1 / scale without hidden layers, else 1."""
+        return 1.0 if self.network_.architecture.hidden else 1.0 / self.network_.scale
+
+    def _real_scores(self, X: Any) -> NDArray[np.float64]:
+        encoded = self._encode(X)
+        return self.network_.scores(encoded).astype(np.float64) * self.score_unit
+
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Return the scores in real units, of shape (n,) for two classes and (n, n_classes) otherwise.
+
+        With two classes, class 1 is predicted at 0 or more; half the smallest step is added,
+        so that the sign alone decides.
+        """
+        scores = self._real_scores(X)
+        return scores if scores.shape[1] > 1 else scores[:, 0] + self.score_unit / 2
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return labels of shape (n,)."""
+        encoded = self._encode(X)
+        return self.classes_[predict_scores(self.network_.scores(encoded))]
+
+    @available_if(_has_probabilities)
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Return probabilities of shape (n, n_classes): logistic of score / tau, normalised over the classes."""
+        scores = self._real_scores(X)
+        temperature = self.loss_.temperature
+        positive = 1 / (1 + np.exp(-np.clip(scores / temperature, -700, 700)))
+        if scores.shape[1] == 1:
+            return np.hstack([1 - positive, positive])
+        return positive / positive.sum(axis=1, keepdims=True)
+
+    def score_card(self) -> ScoreCard:
+        """Return the points of every feature and the risk of every total (two classes, no hidden layer)."""
+        check_is_fitted(self, "network_")
+        if self.network_.architecture.hidden or len(self.classes_) != 2:
+            raise InputError("a score card needs two classes and no hidden layer: hidden_layer_sizes=()")
+        dataset, scores = self._card_data
+        temperature = self.loss_.temperature if isinstance(self.loss_, Logistic) else None
+        return score_card(
+            self.network_,
+            self.encoder_.features,
+            str(self.classes_[-1]),
+            temperature,
+            scores[:, 0].astype(np.float64) * self.score_unit,
+            dataset.y == 1,
+            dataset.multiplicity,
+        )
+
+
+def _frame(array: NDArray[np.float64], names: Sequence[str] | None = None) -> pd.DataFrame:
+    columns = list(names) if names is not None else [f"x{i}" for i in range(array.shape[1])]
+    return pd.DataFrame(array, columns=columns)
+
+
+def _not_empty(encoded: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give data without a single varying feature one constant column."""
+    return encoded if encoded.shape[1] else np.zeros((len(encoded), 1), dtype=np.int64)
+
+
+def _whole_weights(weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
+    """Return whole multiplicities and how many of them make a weight of 1."""
+    if np.all(weights == np.rint(weights)) and weights.max() < 2**40:
+        return weights.astype(np.int64), 1
+    unit = max(1, int(np.ceil(WEIGHT_STEPS / weights.mean())))
+    return np.maximum(1, np.rint(weights * unit)).astype(np.int64), unit
+
+
+def _signs(signs: dict[str, int] | Sequence[int], features: list[Feature]) -> tuple[int, ...]:
+    if not isinstance(signs, dict):
+        return tuple(int(s) for s in signs)
+    unknown = sorted(set(signs) - {f.column for f in features})
+    if unknown:
+        raise InputError(f"feature_signs names the column {unknown[0]!r}, which the data do not have")
+    return tuple(int(signs.get(f.column, 0)) for f in features)
+
+
+__all__ = ["IntegerNetworkClassifier", "domain_of", "loss_of", "trainer_of"]
