@@ -19,7 +19,7 @@ from provenn.losses._curves import curve_point
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-REORDER = frozenset({"reassoc", "contract", "nsz"})
+REORDER = {"reassoc", "contract", "nsz"}
 UNIT_ROUNDOFF = 2.0**-53
 RIDGE = 1e-9
 
@@ -52,7 +52,7 @@ class Samples(NamedTuple):
     p1: float
 
 
-@njit(cache=True, fastmath=REORDER)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=REORDER)
 def scores(samples: Samples, v: Floats, z: Floats) -> None:
     """Write ``z = A v``."""
     z[:] = 0.0
@@ -69,7 +69,7 @@ def scores(samples: Samples, v: Floats, z: Floats) -> None:
                 z[samples.col_row[i]] += v[j] * samples.col_value[i]
 
 
-@njit(cache=True, fastmath=REORDER)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=REORDER)
 def losses(samples: Samples, z: Floats, slope: Floats, curvature: Floats) -> tuple[float, float]:
     """Write ``m c'(z)`` and ``m c''(z)``; return ``f`` and ``sum_k m_k |c'(z_k)| radius_k``."""
     value, reach = 0.0, 0.0
@@ -82,7 +82,7 @@ def losses(samples: Samples, z: Floats, slope: Floats, curvature: Floats) -> tup
     return value, reach
 
 
-@njit(cache=True, fastmath=REORDER)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=REORDER)
 def loss_only(samples: Samples, z: Floats) -> float:
     """Return ``f`` at scores z."""
     value = 0.0
@@ -91,7 +91,7 @@ def loss_only(samples: Samples, z: Floats) -> float:
     return value
 
 
-@njit(cache=True, fastmath=REORDER)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=REORDER)
 def gradient(samples: Samples, slope: Floats, free: Integers, g: Floats) -> None:
     """Write ``g_a = (A^T slope)_{free_a}`` for the listed columns."""
     for a in range(len(free)):
@@ -107,7 +107,7 @@ def gradient(samples: Samples, slope: Floats, free: Integers, g: Floats) -> None
         g[a] = total
 
 
-@njit(cache=True, fastmath=REORDER)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=REORDER)
 def hessian(samples: Samples, curvature: Floats, free: Integers, H: Floats) -> None:
     """Write ``H = A^T diag(curvature) A`` on the listed columns, with a relative ridge of 1e-9."""
     n, m = len(curvature), len(free)
@@ -136,13 +136,16 @@ def hessian(samples: Samples, curvature: Floats, free: Integers, H: Floats) -> N
                         b = position[samples.row_col[e]]
                         if b >= 0:
                             H[a, b] += value * samples.row_value[e]
+    most = 1e-200
     for a in range(m):
-        H[a, a] = H[a, a] * (1.0 + RIDGE) + 1e-300
+        most = max(most, H[a, a])
+    for a in range(m):
+        H[a, a] = H[a, a] * (1.0 + RIDGE) + 1e-12 * most
         for b in range(a):
             H[b, a] = H[a, b]
 
 
-@njit(cache=True, fastmath=REORDER)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=REORDER)
 def cholesky(H: Floats, index: Integers, m: int, C: Floats) -> None:
     """Write the lower factor of ``H[index[:m], index[:m]]``; vanishing pivots become huge (directions are dropped)."""
     for a in range(m):
@@ -158,7 +161,7 @@ def cholesky(H: Floats, index: Integers, m: int, C: Floats) -> None:
                 )
 
 
-@njit(cache=True, fastmath=REORDER)  # type: ignore[untyped-decorator]
+@njit(cache=True, fastmath=REORDER)
 def inverse_diagonal(C: Floats, m: int, p: int, y: Floats) -> float:
     """Write ``y = C^-1 e_p`` and return ``|y|^2``, the p-th diagonal entry of the inverse."""
     norm = 0.0
@@ -173,7 +176,7 @@ def inverse_diagonal(C: Floats, m: int, p: int, y: Floats) -> float:
     return norm
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def back_substitute(C: Floats, m: int, y: Floats) -> None:
     """Overwrite y by ``C^-T y``."""
     for a in range(m - 1, -1, -1):
@@ -182,7 +185,7 @@ def back_substitute(C: Floats, m: int, y: Floats) -> None:
             y[e] -= C[a, e] * y[a]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def leave_zero(g: float, w: float, low: float, high: float, price: float) -> float:
     """Return the smallest ``g (v - w) + price`` over the ends of a box that are not 0 (infinite for {0})."""
     best = np.inf
@@ -193,7 +196,7 @@ def leave_zero(g: float, w: float, low: float, high: float, price: float) -> flo
     return best
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def linear_minimum(
     g: Floats,
     w: Floats,
@@ -236,7 +239,7 @@ def linear_minimum(
     return total - ranked[len(ranked) - min(room - forced, len(ranked)) :].sum()
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def coordinate_minimum(x: float, g: float, h: float, low: float, high: float, price: float) -> float:
     """Minimise ``g (v - x) + h (v - x)^2 / 2 + envelope(v)`` over an interval.
 
@@ -253,7 +256,7 @@ def coordinate_minimum(x: float, g: float, h: float, low: float, high: float, pr
     return 0.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def coordinate_descent(
     H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, price: Floats, tolerance: float, sweeps: int
 ) -> None:
@@ -273,7 +276,7 @@ def coordinate_descent(
             return
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def envelope_use(x: Floats, low: Floats, high: Floats, counts: NDArray[np.bool_]) -> float:
     """Return ``sum |v| / |end|``, the relaxed number of non-zeros."""
     use = 0.0

@@ -35,13 +35,13 @@ from provenn.bounds._convex_tree import (
 )
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def free_entries(low: Floats, high: Floats) -> Integers:
     """Return the entries whose box is not a point."""
     return np.flatnonzero(low < high)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def offer_point(samples: Samples, root: Root, tree: Tree, v: Floats, z: Floats) -> None:
     """Hand v to the caller when its loss by floats beats the best one (within the budget)."""
     cost, used = 0.0, 0
@@ -59,21 +59,21 @@ def offer_point(samples: Samples, root: Root, tree: Tree, v: Floats, z: Floats) 
         tree.count[POINTS] += 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def rounded(root: Root, low: Floats, high: Floats, v: Floats) -> Floats:
     """Return the grid point nearest to v."""
     near = root.low + root.step * np.rint((v - root.low) / root.step)
     return np.minimum(np.maximum(near, low), high)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def split_at(root: Root, low: Floats, high: Floats, v: Floats, j: int) -> float:
     """Return the largest value of the lower half: floor v_j, below the upper end."""
     below = root.low[j] + root.step[j] * np.floor((v[j] - root.low[j]) / root.step[j])
     return max(low[j], min(below, high[j] - root.step[j]))
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def branch(
     root: Root,
     low: Floats,
@@ -116,7 +116,7 @@ def branch(
     return chosen
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def gain(root: Root, low: Floats, high: Floats, v: Floats, j: int, g: float, h: float, room: float) -> float:
     """Return the product of the predicted gains of both halves, each at most what closes it."""
     below = split_at(root, low, high, v, j)
@@ -127,7 +127,7 @@ def gain(root: Root, low: Floats, high: Floats, v: Floats, j: int, g: float, h: 
     return max(min(lower, room), floor) * max(min(upper, room), floor)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def relax(
     samples: Samples,
     root: Root,
@@ -160,7 +160,7 @@ def relax(
     return bound, penalty
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def settle(
     root: Root, tree: Tree, low: Floats, high: Floats, v: Floats, free: Integers, g: Floats, bound: float
 ) -> bool:
@@ -177,7 +177,7 @@ def settle(
     return True
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def add_child(
     samples: Samples,
     root: Root,
@@ -205,7 +205,7 @@ def add_child(
         push(tree, low, high, v if bound >= parent else origin, max(bound, parent), penalty)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def expand(samples: Samples, root: Root, tree: Tree, node: int) -> None:
     """Relax a node again with its own Hessian, branch, and bound both children."""
     n = len(samples.weight)
@@ -228,7 +228,7 @@ def expand(samples: Samples, root: Root, tree: Tree, node: int) -> None:
     split(samples, root, tree, low, high, v, free, H, g, origin, parent, penalty, z, slope, curvature)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def inner_entries(root: Root, low: Floats, high: Floats, v: Floats, free: Integers, penalty: float) -> Integers:
     """Return the positions in `free` of the entries strictly inside their boxes and off the kink at 0."""
     inner, m = np.empty(len(free), np.int64), 0
@@ -241,7 +241,7 @@ def inner_entries(root: Root, low: Floats, high: Floats, v: Floats, free: Intege
     return inner[:m]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def split(
     samples: Samples,
     root: Root,
@@ -264,9 +264,9 @@ def split(
     m = len(inner)
     C, y = np.empty((m, m)), np.zeros(len(free))
     cholesky(H, inner, m, C)
-    a = forced_branch(root, low, high, free)
-    if a >= 0:
-        below = anchor_split(root, high, free[a])
+    a, (j, below) = -1, forced_branch(root, low, high)
+    if j >= 0:
+        a = np.flatnonzero(free == j)[0]
     else:
         a = branch(root, low, high, v, free, g, H, C, inner, m, max(tree.level[CUTOFF] - parent, 1.0))
         below = split_at(root, low, high, v, free[a])
@@ -287,7 +287,7 @@ def split(
         add_child(samples, root, tree, l, h, u, free, H, q, origin, parent, penalty, z, slope, curvature)
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def direction(C: Floats, inner: Integers, a: int, y: Floats) -> None:
     """Write how the inner entries follow when entry a moves by 1: ``H^-1 e_a / (H^-1)_aa``."""
     m = len(inner)
@@ -300,24 +300,60 @@ def direction(C: Floats, inner: Integers, a: int, y: Floats) -> None:
         y[inner] = x / x[place[0]]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def forced_branch(root: Root, low: Floats, high: Floats, free: Integers) -> int:
-    """Return the position in `free` of a reference whose box holds more than its anchor, or -1."""
+@njit(cache=True)
+def forced_branch(root: Root, low: Floats, high: Floats) -> tuple[int, float]:
+    """Return an entry to branch on because of a shift, and the top of its lower half; or -1.
+
+    First each reference splits into below, at and above its anchor. A box on either side
+    splits off what keeps its points from moving towards the anchor, entry by entry, until the
+    rest can be dropped (`dominating_shift`).
+    """
     for i in range(len(root.reference)):
-        j = root.reference[i]
-        if low[j] < high[j] and low[j] <= root.anchor[i] <= high[j]:
-            return int(np.flatnonzero(free == j)[0])
-    return -1
+        j, anchor = root.reference[i], root.anchor[i]
+        if low[j] < high[j] and low[j] <= anchor <= high[j]:
+            return j, anchor if anchor < high[j] else anchor - root.step[j]
+        if low[j] <= anchor <= high[j]:
+            continue
+        sign = -1.0 if low[j] > anchor else 1.0
+        for e in range(len(low)):
+            move = sign * root.shifts[i, e]
+            if move == 0.0 or low[e] == high[e]:
+                continue
+            if low[e] + move < root.low[e] and high[e] + move >= root.low[e]:
+                return e, root.low[e] - move - root.step[e]
+            if high[e] + move > root.high[e] and low[e] + move <= root.high[e]:
+                return e, root.high[e] - move
+    return -1, 0.0
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
-def anchor_split(root: Root, high: Floats, j: int) -> float:
-    """Return where to split a reference: above its anchor, then below it."""
-    anchor = root.anchor[np.flatnonzero(root.reference == j)[0]]
-    return anchor if anchor < high[j] else anchor - root.step[j]
+@njit(cache=True)
+def open_root(samples: Samples, root: Root, tree: Tree, v: Floats) -> float:
+    """Relax the root from v by damped model steps, open it, and return its bound."""
+    n, low, high = len(samples.weight), root.low.copy(), root.high.copy()
+    z, slope, curvature = np.empty(n), np.empty(n), np.empty(n)
+    free, cutoff = free_entries(low, high), tree.level[CUTOFF]
+    g, H, penalty = np.empty(len(free)), np.empty((len(free), len(free))), 0.0
+    best, best_bound, best_penalty, around = v.copy(), -np.inf, 0.0, v.copy()
+    for _ in range(60):
+        value, bound = certified(samples, root, low, high, v, free, z, g, slope, curvature)
+        if bound >= best_bound:
+            best, best_bound, best_penalty = v.copy(), bound, penalty
+            if bound > cutoff or value - root.slack - bound < 0.02 * max(cutoff - bound, 1.0):
+                break
+            around = v.copy()
+        else:
+            v = (around + v) * 0.5
+            around = 0.5 * (around + best)
+            certified(samples, root, low, high, v, free, z, g, slope, curvature)
+        hessian(samples, curvature, free, H)
+        x = v[free]
+        penalty = model_step(root, H, g, x, low, high, free, penalty, 1e-6 * max(cutoff - bound, 1.0))
+        v[free] = x.astype(np.float32).astype(np.float64)
+    push(tree, low, high, best, best_bound, best_penalty)
+    return best_bound
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def search(samples: Samples, root: Root, tree: Tree, nodes: int) -> None:
     """Process up to `nodes` nodes, best bound first; stop early when a buffer could overflow or a point waits."""
     D = len(root.low)

@@ -8,7 +8,7 @@ from provenn.bounds._convex_tree import Root
 from provenn.losses._curves import curve_point
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def move_cost(samples: Samples, z: Floats, now: Floats, j: int, move: float) -> float:
     """Return the change of the loss when entry j moves; `now` holds the loss of every sample."""
     total = 0.0
@@ -24,7 +24,7 @@ def move_cost(samples: Samples, z: Floats, now: Floats, j: int, move: float) -> 
     return total
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def apply_move(samples: Samples, z: Floats, now: Floats, j: int, move: float) -> None:
     """Move entry j: update scores and losses."""
     code, p0, p1 = samples.code, samples.p0, samples.p1
@@ -40,7 +40,7 @@ def apply_move(samples: Samples, z: Floats, now: Floats, j: int, move: float) ->
         now[k] = samples.weight[k] * curve_point(code, p0, p1, z[k])[0]
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def descend(samples: Samples, root: Root, v: Floats, sweeps: int) -> float:
     """Improve v by single steps of single entries until none helps; return its loss with prices."""
     z, now = np.empty(len(samples.weight)), np.empty(len(samples.weight))
@@ -67,7 +67,7 @@ def descend(samples: Samples, root: Root, v: Floats, sweeps: int) -> float:
     return value
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def begin(samples: Samples, root: Root, v: Floats, z: Floats, now: Floats) -> tuple[float, int]:
     """Write scores and losses of v; return its value and its number of counted non-zeros."""
     scores(samples, v, z)
@@ -82,7 +82,7 @@ def begin(samples: Samples, root: Root, v: Floats, z: Floats, now: Floats) -> tu
     return value, used
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def anneal(samples: Samples, root: Root, v: Floats, uniform: Floats) -> float:
     """Anneal from v by random steps, then descend; v becomes the best point, its value is returned.
 

@@ -96,7 +96,7 @@ class Tree(NamedTuple):
     leaf_kind: Integers
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def push(tree: Tree, low: Floats, high: Floats, v: Floats, bound: float, penalty: float) -> None:
     """Add a node; the caller has made sure that there is room."""
     tree.count[SPARE] -= 1
@@ -111,7 +111,7 @@ def push(tree: Tree, low: Floats, high: Floats, v: Floats, bound: float, penalty
     tree.heap[child] = node
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def pop(tree: Tree) -> int:
     """Remove and return the node of lowest bound."""
     top = tree.heap[0]
@@ -133,7 +133,7 @@ def pop(tree: Tree) -> int:
     return top
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def close(tree: Tree, low: Floats, high: Floats, v: Floats, kind: int) -> None:
     """Record a closed leaf, when leaves are recorded: kind -1 by bound at v, -2 a point, else by shift `kind`."""
     if len(tree.leaf_kind) > 0:
@@ -143,7 +143,7 @@ def close(tree: Tree, low: Floats, high: Floats, v: Floats, kind: int) -> None:
         tree.count[LEAVES] += 1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def fixed_cost(root: Root, low: Floats, high: Floats, free: Integers) -> tuple[float, int]:
     """Return the price and the number of the non-zero entries that are fixed, but for those listed in `free`."""
     cost, used = 0.0, 0
@@ -158,7 +158,7 @@ def fixed_cost(root: Root, low: Floats, high: Floats, free: Integers) -> tuple[f
     return cost, used
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def certified(
     samples: Samples,
     root: Root,
@@ -192,7 +192,7 @@ def certified(
     return value, value + linear + cost - root.slack - error
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def tighten(
     tree: Tree, root: Root, bound: float, low: Floats, high: Floats, v: Floats, free: Integers, g: Floats
 ) -> None:
@@ -225,7 +225,7 @@ def tighten(
                 low[j], high[j] = new, keep
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def dominating_shift(root: Root, low: Floats, high: Floats) -> int:
     """Return a shift that takes the whole box to equal points nearer to the anchors, or -1.
 
@@ -250,7 +250,7 @@ def dominating_shift(root: Root, low: Floats, high: Floats) -> int:
     return -1
 
 
-@njit(cache=True)  # type: ignore[untyped-decorator]
+@njit(cache=True)
 def model_step(
     root: Root,
     H: Floats,

@@ -1,167 +1,64 @@
 """Exact branch and bound in weight space for one neuron under a convex loss."""
 
-import time
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
-from provenn.bounds._convex_driver import Driver
-from provenn.errors import InputError, OverflowRiskError
+from provenn.bounds._convex_driver import Search
+from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves
 from provenn.milp.result import Limits, OnEvent
-from provenn.status import Status
-
-Integers = NDArray[np.int64]
-LARGEST_SCORE = 2**52
-LARGEST_WEIGHT = 2**15 - 1
 
 
-@dataclass(frozen=True)
-class ConvexProblem:
-    """One neuron: minimise a convex loss of its scores over integer weights.
+def minimise(
+    problem: ConvexProblem,
+    limits: Limits,
+    start: tuple[Integers, int] | None = None,
+    on_event: OnEvent | None = None,
+    target: int | None = None,
+    record: bool = False,
+) -> ConvexResult:
+    """Minimise a `ConvexProblem` by branch and bound over boxes of weights.
 
-    ``F(w, b) = sum_k multiplicity_k T(t_k (x_k . w + scale b)) + price * #{j : w_j != 0}``
+    A node relaxes its weights to a box B. At any point w, by convexity,
 
-    Parameters
-    ----------
-    X : ndarray of shape (n, d), int64
-        Samples in grid units, best merged.
-    t : ndarray of shape (n,), int64
-        Labels, +1 or -1.
-    multiplicity : ndarray of shape (n,), int64
-    curve : Curve
-        The table T as ``exact(z)``, its smooth convex extension as ``code`` and ``parameters``
-        (see `provenn.losses._curves`), and ``slack``, how far the two are apart at most.
-    scale : int
-        Grid units that the bias counts.
-    low, high : ndarray of shape (d,), int64
-        Box of each weight; ``high - low`` is a multiple of `step`.
-    step : int
-        Distance of neighbouring weights.
-    bias : (low, high, step) or None
-        Domain of b; None fixes b at 0.
-    price : int
-        Cost of each non-zero weight, in units, at least 0.
-    max_nonzeros : int or None
-        Largest number of non-zero weights.
-    """
+        min_B F >= f(w) + min over v in B of [g . (v - w) + price * #{v_j != 0}] - slack * sum m - rounding
 
-    X: Integers
-    t: Integers
-    multiplicity: Integers
-    curve: Any
-    scale: int
-    low: Integers
-    high: Integers
-    step: int = 1
-    bias: tuple[int, int, int] | None = None
-    price: int = 0
-    max_nonzeros: int | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse shapes and boxes that do not fit together, and scores beyond exact floats."""
-        n, d = self.X.shape
-        if n < 1 or d < 1 or self.t.shape != (n,) or self.multiplicity.shape != (n,):
-            raise InputError(f"X has shape {self.X.shape}: t and multiplicity need one entry for each of its rows")
-        if self.low.shape != (d,) or self.high.shape != (d,):
-            raise InputError(f"low and high need one entry for each of the {d} features")
-        if not np.isin(self.t, (-1, 1)).all() or (self.multiplicity < 0).any():
-            raise InputError("labels t must be +1 or -1 and multiplicities at least 0")
-        if self.price < 0 or (self.max_nonzeros is not None and self.max_nonzeros < 0):
-            raise InputError(f"price and max_nonzeros must be at least 0, got {self.price} and {self.max_nonzeros}")
-        boxes = zip(*self.boxes(), strict=True)
-        if any(s < 1 or h < lo or (h - lo) % s or max(abs(lo), abs(h)) > LARGEST_WEIGHT for lo, h, s in boxes):
-            raise InputError(f"every box must hold low, low + step, ..., high within -{LARGEST_WEIGHT}..{LARGEST_WEIGHT}")
-        reach = np.maximum(np.abs(self.boxes()[0]), np.abs(self.boxes()[1])).astype(np.float64)
-        if (np.abs(self.signed()).astype(np.float64) @ reach).max() >= LARGEST_SCORE:
-            raise OverflowRiskError("scores can exceed 2^52; use a coarser grid or a smaller weight bound")
-
-    def boxes(self) -> tuple[Integers, Integers, Integers]:
-        """Return low, high and step of all entries, the bias last where there is one."""
-        steps = np.full(len(self.low), self.step, dtype=np.int64)
-        if self.bias is None:
-            return self.low, self.high, steps
-        low, high, step = self.bias
-        return np.append(self.low, low), np.append(self.high, high), np.append(steps, step)
-
-    def signed(self) -> Integers:
-        """Return the matrix A with rows ``t_k (x_k, scale)`` (without the last column if there is no bias)."""
-        columns = self.X if self.bias is None else np.column_stack([self.X, np.full(len(self.X), self.scale)])
-        return np.asarray(columns * self.t[:, None], dtype=np.int64)
-
-    def value(self, w: Integers, b: int) -> int:
-        """Return the exact objective of a neuron, in units."""
-        z = self.t * (self.X @ w + self.scale * b)
-        losses = self.curve.exact(z)
-        total = sum(int(v) * int(m) for v, m in zip(losses, self.multiplicity, strict=True))
-        return total + self.price * int(np.count_nonzero(w))
-
-    def allows(self, w: Integers, b: int) -> bool:
-        """Whether a neuron lies in the box, on the grid and within the budget."""
-        low, high, step = self.boxes()
-        v = np.append(w, b) if self.bias is not None else np.asarray(w)
-        if v.shape != low.shape or (self.bias is None and b != 0):
-            return False
-        fits = (v >= low) & (v <= high) & ((v - low) % step == 0)
-        return bool(fits.all()) and (self.max_nonzeros is None or int(np.count_nonzero(w)) <= self.max_nonzeros)
-
-
-@dataclass(frozen=True)
-class Leaves:
-    """The closed leaves of a search: boxes that together cover the root box.
+    with g the gradient of f; w comes from a few steps of a quadratic model, so no node has to
+    converge. Nodes are taken best bound first, branched on the weight with the largest
+    predicted product of both children's gains, and closed when the bound rounded up to an
+    integer reaches the incumbent. Boxes of a single point are evaluated exactly, in integers.
 
     Parameters
     ----------
-    low, high : ndarray of shape (m, D), int64
-        Box of each leaf, the bias last where there is one.
-    w : ndarray of shape (m, D), float64
-        Point whose tangent bound closes the box (see `minimise`).
-    kind : ndarray of shape (m,), int64
-        -1: closed by its bound; -2: a single point; 2i or 2i + 1: the box minus or plus
-        ``shifts[i]`` lies in the root box, has the same scores, and is nearer to the anchors.
-    shifts : ndarray of shape (r, D), int64
-        Moves u with ``A u = 0``.
-    reference, anchor : ndarray of shape (r,), int64
-        Of equal points the search keeps those with smallest ``sum |v_reference - anchor|``.
-    """
+    problem : ConvexProblem
+    limits : Limits
+        Seconds, nodes, memory and seed count; the result is a function of the seed under a node limit.
+    start : (w, b), optional
+        A known answer; ignored if it lies outside the box or the budget.
+    on_event : callable, optional
+        Receives an `Event` at each new incumbent and at improved bounds, x = [w, b].
+    target : int, optional
+        Stop as soon as the incumbent's objective is at most this.
+    record : bool
+        Keep the closed leaves, from which the bound can be derived again.
 
-    low: Integers
-    high: Integers
-    w: NDArray[np.float64]
-    kind: Integers
-    shifts: Integers
-    reference: Integers
-    anchor: Integers
+    Returns
+    -------
+    ConvexResult
+        ``bound == value`` iff the answer is proven optimal; w is None when infeasible.
 
-
-@dataclass(frozen=True)
-class ConvexResult:
-    """What a search found and proved.
-
-    Parameters
+    References
     ----------
-    status : Status
-    w : ndarray of shape (d,), int64
-    b : int
-    value : int
-        Exact objective of (w, b), in units.
-    bound : int
-        Proven lower bound of every objective, in units; equal to `value` iff that is proven optimal.
-    nodes : int
-        Nodes branched on.
-    seconds : float
-    root_bound : int
-        Bound of the root relaxation.
-    leaves : Leaves or None
-    """
+    Branch and bound for convex integer programs: Gupta & Ravindran, Management Science 31 (1985).
+    Ellipsoidal gains for branching: Buchheim, Caprara & Lodi, Math. Program. 135 (2012).
 
-    status: Status
-    w: Integers
-    b: int
-    value: int
-    bound: int
-    nodes: int
-    seconds: float
-    root_bound: int
-    leaves: Leaves | None = None
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from provenn.losses.logistic import LogisticCurve
+    >>> ones, box = np.ones(2, dtype=np.int64), np.ones(1, dtype=np.int64)
+    >>> neuron = ConvexProblem(np.array([[1], [-1]]), np.array([1, -1]), ones, LogisticCurve(1.0), 1, -box, box)
+    >>> result = minimise(neuron, Limits())
+    >>> result.w.tolist(), result.value, result.bound, result.status.name
+    ([1], 626524, 626524, 'OPTIMAL')
+    """
+    return Search(problem, limits, on_event, target, record).run(start)
+
+
+__all__ = ["ConvexProblem", "ConvexResult", "Leaves", "minimise"]

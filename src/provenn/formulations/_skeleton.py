@@ -212,6 +212,7 @@ class Skeleton:
             f"kept{layer}", (dense.n_out,), 0, 1,
             fill=lambda answer: _at_least(answer.network.live_units(layer), fewest),
         )  # fmt: skip
+        self.builder.rows([Terms(kept, 1)], lower=fewest)
         incoming, outgoing, bias = self.weights[layer], self.weights[layer + 1], self.biases[layer]
         self._only_if(incoming, np.broadcast_to(kept, incoming.columns.shape).ravel(), dense.weights)
         self._only_if(outgoing, np.broadcast_to(kept[:, None], outgoing.columns.shape).ravel(), after.weights)

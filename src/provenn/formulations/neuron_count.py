@@ -6,7 +6,6 @@ from fractions import Fraction
 from provenn.errors import InputError
 from provenn.formulations._base import SideConstraint, exact_price
 from provenn.losses import Model
-from provenn.milp import Terms
 from provenn.network import Architecture, Dataset, IntegerNetwork
 
 
@@ -14,13 +13,12 @@ from provenn.network import Architecture, Dataset, IntegerNetwork
 class NeuronCount(SideConstraint):
     """Binary H_j for each hidden neuron; H_j = 0 makes all its weights and its bias 0; cost price * sum H.
 
+    As published, at least as many neurons of the last hidden layer count as there are outputs.
+
     Parameters
     ----------
     price : float or Fraction
         Cost of one kept neuron, in the loss's measure.
-    min_neurons : int, optional
-        Kept neurons of the last hidden layer at least; by default (and as published) as many
-        as there are outputs.
 
     References
     ----------
@@ -35,7 +33,6 @@ class NeuronCount(SideConstraint):
     """
 
     price: float | Fraction
-    min_neurons: int | None = None
 
     @property
     def price_unit(self) -> Fraction | None:
@@ -48,12 +45,6 @@ class NeuronCount(SideConstraint):
             raise InputError("neuron_count needs a hidden layer; give hidden_layer_sizes")
         if not all(layer.weights.has_zero for layer in architecture.layers):
             raise InputError("neuron_count removes neurons by zero weights, and binary weights are never 0")
-        if self.min_neurons is not None and not 0 <= self.min_neurons <= architecture.hidden[-1]:
-            raise InputError(f"min_neurons must lie in 0..{architecture.hidden[-1]}, got {self.min_neurons}")
-
-    def _fewest(self, architecture: Architecture) -> int:
-        wanted = architecture.n_outputs if self.min_neurons is None else self.min_neurons
-        return min(wanted, architecture.hidden[-1])
 
     def admits(self, network: IntegerNetwork) -> bool:
         """Every network is admitted: a dead neuron may be counted as kept."""
@@ -61,16 +52,11 @@ class NeuronCount(SideConstraint):
 
     def count(self, network: IntegerNetwork) -> int:
         """Count the live neurons, in the last hidden layer at least the minimum."""
-        last = len(network.architecture.hidden) - 1
-        live = [int(network.live_units(i).sum()) for i in range(last + 1)]
-        return sum(live[:-1]) + max(live[-1], self._fewest(network.architecture))
+        hidden = network.architecture.hidden
+        live = [int(network.live_units(i).sum()) for i in range(len(hidden))]
+        return sum(live[:-1]) + max(live[-1], min(network.architecture.n_outputs, hidden[-1]))
 
     def add_to(self, model: Model, units: int) -> None:
-        """Add the keep columns, their cost and the minimum."""
-        hidden = model.architecture.hidden
-        for layer in range(len(hidden)):
-            kept = model.kept(layer)
-            if units:
-                model.builder.minimise(kept, float(units))
-            if layer == len(hidden) - 1:
-                model.builder.rows([Terms(kept[None, :], 1.0)], lower=self._fewest(model.architecture))
+        """Add the keep columns and their cost."""
+        for layer in range(len(model.architecture.hidden)):
+            model.builder.minimise(model.kept(layer), float(units))

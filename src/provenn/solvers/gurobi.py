@@ -183,5 +183,6 @@ def _finite(bound: float) -> float | None:
 
 def _explain(error: Any) -> str:
     if getattr(error, "errno", None) == SIZE_LIMITED:
-        return "the model exceeds the 2000 columns or rows of Gurobi's pip licence: get a full licence or use cpsat or highs"
+        limit = "the 2000 columns or rows of Gurobi's pip licence"
+        return f"the model exceeds {limit}: get a full licence or use cpsat or highs"
     return f"Gurobi failed: {error}"

@@ -1,0 +1,212 @@
+"""The Python side of the convex engine: starts, chunks of compiled search, exact values, limits and events."""
+
+import math
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenn.bounds._convex_nodes import open_root, search
+from provenn.bounds._convex_search import anneal
+from provenn.bounds._convex_setup import make_root, make_samples, make_tree, score_shifts
+from provenn.bounds._convex_tree import BEST, CUTOFF, HEAP, LEAVES, NODES, POINTS, SPARE
+from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves
+from provenn.milp.result import Event, Limits, OnEvent
+from provenn.status import Status
+
+CHUNK_SECONDS = 0.05
+ANNEALING_WORK = 10_000_000
+ANNEALING_STEPS = 30_000
+FIRST_CAPACITY = 1024
+
+
+class Search:
+    """One run of the engine; all state that a stop at any moment must find consistent."""
+
+    def __init__(
+        self, problem: ConvexProblem, limits: Limits, on_event: OnEvent | None, target: int | None, record: bool
+    ) -> None:
+        """Set the clock; nothing is computed before `run`."""
+        self.began = time.perf_counter()
+        self.problem, self.limits, self.on_event, self.target = problem, limits, on_event, target
+        self.record = record
+        self.answer: tuple[int, Integers, int] | None = None
+        self.bound = self.root_bound = 0
+        self.nodes = 0
+        self.leaves: list[tuple[NDArray[np.int16], ...]] = []
+
+    def run(self, start: tuple[Integers, int] | None) -> ConvexResult:
+        """Search until the proof is complete or a limit is reached."""
+        if self.problem.max_nonzeros is not None and self.problem.forced_nonzeros() > self.problem.max_nonzeros:
+            return ConvexResult(Status.INFEASIBLE, None, 0, 0, 0, 0, self.seconds(), 0)
+        self.offer_first(start)
+        try:
+            self.prepare()
+            status = self.loop()
+        except KeyboardInterrupt:
+            status = Status.INTERRUPTED
+        assert self.answer is not None
+        value, w, b = self.answer
+        if self.bound >= value:
+            status = Status.OPTIMAL
+        return ConvexResult(
+            status, w, b, value, self.bound, self.nodes, self.seconds(), self.root_bound, self.recorded()
+        )
+
+    def seconds(self) -> float:
+        """Return the time since the search began."""
+        return time.perf_counter() - self.began
+
+    def send(self, kind: Literal["incumbent", "bound"]) -> None:
+        """Send an event."""
+        if self.on_event is not None and self.answer is not None:
+            value, w, b = self.answer
+            x = np.append(w, b).astype(np.float64) if kind == "incumbent" else None
+            self.on_event(Event(kind, self.seconds(), float(value), float(self.bound), x))
+
+    def offer_first(self, start: tuple[Integers, int] | None) -> None:
+        """Take the start as the incumbent where it is allowed, and otherwise the point nearest to 0."""
+        v = self.problem.nearest_to_zero()
+        w, b = self.problem.unpack(v)
+        if start is not None and self.problem.allows(*start):
+            w, b = np.asarray(start[0], dtype=np.int64).copy(), int(start[1])
+        self.bound = self.root_bound = self.problem.price * self.problem.forced_nonzeros() + self.problem.floor()
+        self.answer = (self.problem.value(w, b), w, b)
+        self.send("incumbent")
+
+    def prepare(self) -> None:
+        """Build the arrays, anneal for a first incumbent, and bound the root."""
+        problem = self.problem
+        low, high, step = problem.boxes()
+        A, counts = problem.signed(), problem.counts()
+        reach = np.maximum(np.abs(low), np.abs(high))
+        self.samples = make_samples(A, problem.multiplicity, problem.curve, reach)
+        plain = problem.price == 0 and problem.max_nonzeros is None
+        shifts = score_shifts(A, low, high, step) if plain else (np.zeros((0, len(low)), np.int64), np.zeros(0, np.int64))
+        constant = problem.price * problem.forced_nonzeros()
+        slack = float(problem.curve.slack) * float(problem.multiplicity.sum()) - constant
+        budget = -1 if problem.max_nonzeros is None else problem.max_nonzeros - problem.forced_nonzeros()
+        self.root = make_root(A, low, high, step, problem.price * counts, counts, budget, slack, shifts)
+        self.tree = make_tree(FIRST_CAPACITY, len(low), self.record_size())
+        self.set_levels()
+        self.anneal()
+        v = np.minimum(np.maximum(np.zeros(len(low)), self.root.low), self.root.high)
+        self.tree.spare[0], self.tree.count[SPARE] = 0, len(self.tree.spare)
+        bound = open_root(self.samples, self.root, self.tree, v)
+        self.raise_bound(bound)
+        self.root_bound = self.bound
+
+    def record_size(self) -> int:
+        """Return the capacity of the buffer of closed leaves."""
+        return 32 * (8 * (len(self.problem.low) + 1) + 8) if self.record else 0
+
+    def anneal(self) -> None:
+        """Anneal from the incumbent, with work and not time as the limit."""
+        assert self.answer is not None
+        work = max(1, len(self.samples.weight) if self.samples.dense.size else self.samples.row_start[-1] // len(self.root.low))
+        steps = int(min(ANNEALING_STEPS, ANNEALING_WORK // work, 2e6 * self.limits.seconds + 1))
+        rng = np.random.default_rng(self.limits.seed)
+        v = self.problem.pack(self.answer[1], self.answer[2])
+        anneal(self.samples, self.root, v, rng.random((steps, 3)))
+        self.offer(v)
+
+    def offer(self, v: NDArray[np.float64]) -> None:
+        """Evaluate a point exactly; keep it if it is better."""
+        assert self.answer is not None
+        w, b = self.problem.unpack(v)
+        if not self.problem.allows(w, b):
+            return
+        value = self.problem.value(w, b)
+        if value < self.answer[0]:
+            self.answer = (value, w, b)
+            self.set_levels()
+            self.send("incumbent")
+
+    def set_levels(self) -> None:
+        """Tell the kernels which bounds close a node: those above ``value - 1``, since values are integers."""
+        assert self.answer is not None
+        value = self.answer[0]
+        cutoff = float(value - 1)
+        self.tree.level[CUTOFF] = cutoff if int(cutoff) >= value - 1 else math.nextafter(cutoff, math.inf)
+        self.tree.level[BEST] = min(self.tree.level[BEST], float(value))
+
+    def raise_bound(self, bound: float) -> None:
+        """Raise the proven bound to a certified bound of all open nodes, rounded up, or to the incumbent."""
+        assert self.answer is not None
+        value = self.answer[0]
+        new = value if bound >= value else max(math.ceil(bound), self.bound) if bound > -math.inf else self.bound
+        new = min(new, value)
+        if new > self.bound:
+            self.bound = new
+            self.send("bound")
+
+    def loop(self) -> Status:
+        """Run chunks of about 50 ms until a limit is reached or every node is closed."""
+        chunk = 1
+        while True:
+            status = self.stopped()
+            if status is not None:
+                return status
+            nodes = chunk
+            if self.limits.nodes is not None:
+                nodes = min(nodes, self.limits.nodes - self.nodes)
+            began, before = time.perf_counter(), int(self.tree.count[NODES])
+            search(self.samples, self.root, self.tree, nodes)
+            spent, done = time.perf_counter() - began, int(self.tree.count[NODES]) - before
+            self.settle()
+            if done == nodes and spent < CHUNK_SECONDS / 2:
+                chunk = min(2 * chunk, 100_000)
+            elif spent > CHUNK_SECONDS:
+                chunk = max(1, chunk // 2)
+
+    def settle(self) -> None:
+        """Take over what the kernels handed back: points, leaves, the bound; make room for more nodes."""
+        tree = self.tree
+        for i in range(int(tree.count[POINTS])):
+            self.offer(tree.points[i].copy())
+        tree.count[POINTS] = 0
+        self.nodes = int(tree.count[NODES])
+        self.drain()
+        self.raise_bound(float(tree.bound[tree.heap[0]]) if tree.count[HEAP] else math.inf)
+        if tree.count[SPARE] < 8:
+            self.tree = make_tree(2 * len(tree.bound), tree.low.shape[1], self.record_size(), tree)
+
+    def stopped(self) -> Status | None:
+        """Return why to stop now, or None."""
+        assert self.answer is not None
+        if self.tree.count[HEAP] == 0 or (self.bound >= self.answer[0] and not self.record):
+            return Status.OPTIMAL
+        if self.target is not None and self.answer[0] <= self.target:
+            return Status.INTERRUPTED
+        if self.limits.nodes is not None and self.nodes >= self.limits.nodes:
+            return Status.NODE_LIMIT
+        if self.seconds() >= self.limits.seconds:
+            return Status.TIME_LIMIT
+        size = sum(array.nbytes for array in self.tree)
+        if self.limits.memory_mb is not None and 3 * size > self.limits.memory_mb * 2**20:
+            return Status.MEMORY_LIMIT
+        return None
+
+    def drain(self) -> None:
+        """Move recorded leaves out of the kernels' buffer."""
+        count = int(self.tree.count[LEAVES])
+        if count:
+            t = self.tree
+            self.leaves.append(tuple(a[:count].copy() for a in (t.leaf_low, t.leaf_high, t.leaf_w, t.leaf_kind)))
+            t.count[LEAVES] = 0
+
+    def recorded(self) -> Leaves | None:
+        """Return the record of closed leaves."""
+        if not self.record or not hasattr(self, "tree"):
+            return None
+        self.drain()
+        t = self.tree
+        empty = (t.leaf_low[:0], t.leaf_high[:0], t.leaf_w[:0], t.leaf_kind[:0])
+        low, high, w, kind = (np.concatenate(parts) for parts in zip(empty, *self.leaves, strict=True))
+        shifts, reference, anchor = self.root.shifts, self.root.reference, self.root.anchor
+        return Leaves(
+            low.astype(np.int64), high.astype(np.int64), w.astype(np.float64), kind, shifts.astype(np.int64),
+            reference, anchor.astype(np.int64),
+        )

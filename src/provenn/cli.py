@@ -1,0 +1,245 @@
+"""The command line: `provenn train`, `predict`, `verify`, `report` and `solvers`."""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+from typer.main import get_command
+
+from provenn import __version__, registry
+from provenn.errors import InfeasibleError, NoAnswerError, ProvennError, SolverError
+
+OK, BAD_INPUT, INFEASIBLE, NO_ANSWER = 0, 1, 2, 3
+LOSSES = registry.names("provenn.losses")
+SOLVERS = ("auto", "convex", *registry.names("provenn.solvers"))
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DATA = "CSV, Parquet or NPZ file, - for CSV on standard input, sklearn:NAME or openml:NAME."
+Data = Annotated[str, typer.Argument(metavar="DATA", help=DATA, show_default=False)]
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="Model file that train -o wrote.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"provenn {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _entry(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Train small neural networks with integer weights to proven optimality, or with an honest gap.
+
+    Exit codes: 0 done, 1 bad input or usage, 2 no network satisfies the conditions, 3 stopped at a
+    limit without an answer.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def train(
+    data: Data,
+    target: Annotated[
+        str | None, typer.Option(metavar="COL", help="Column of the labels; sets from sklearn: name it themselves.")
+    ] = None,
+    hidden: Annotated[str, typer.Option(metavar="N,N", help="Units of each hidden layer, e.g. 16,16.")] = "",
+    weight_bound: Annotated[
+        str, typer.Option(metavar="P", help="Weights are -P..P, P from 1 to 127; or binary, ternary.")
+    ] = "1",
+    bias_bound: Annotated[str, typer.Option(metavar="P", help="Like --weight-bound; auto, or none.")] = "auto",
+    loss: Annotated[str, typer.Option(metavar="LOSS", help=f"One of {', '.join(LOSSES)}.")] = "logistic",
+    temperature: Annotated[float, typer.Option(help="Of the logistic loss, in units of the score.")] = 1.0,
+    solver: Annotated[str, typer.Option(metavar="SOLVER", help=f"One of {', '.join(SOLVERS)}.")] = "auto",
+    time_limit: Annotated[float, typer.Option(metavar="SECONDS", help="The best network so far is kept.")] = 60.0,
+    node_limit: Annotated[int | None, typer.Option(metavar="N", help="Search nodes; repeats exactly.")] = None,
+    memory_limit: Annotated[int | None, typer.Option(metavar="MIB", help="Memory of the solver.")] = None,
+    max_nonzeros: Annotated[int | None, typer.Option(metavar="K", help="At most K non-zero weights.")] = None,
+    fan_in: Annotated[int | None, typer.Option(metavar="K", help="At most K non-zero weights a neuron.")] = None,
+    nonzero_price: Annotated[float, typer.Option(help="Cost of a non-zero weight, added to the loss.")] = 0.0,
+    neuron_price: Annotated[float, typer.Option(help="Cost of a hidden neuron, added to the loss.")] = 0.0,
+    quantize: Annotated[
+        str, typer.Option(metavar="HOW", help="Numeric columns: grid (scaled) or thermometer (bits).")
+    ] = "grid",
+    grid_steps: Annotated[int, typer.Option(metavar="N", help="Steps from the least to the largest value.")] = 10_000,
+    bits: Annotated[int, typer.Option(metavar="N", help="Thermometer bits a column.")] = 4,
+    categorical: Annotated[
+        list[str] | None, typer.Option(metavar="COL", help="Treat a column as categories; repeatable.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(metavar="COL", help="Leave a column out; repeatable.")] = None,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads of the solver.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the model here, as JSON.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress line.")] = False,
+) -> None:
+    """Train a network, print its certificate, and write the model.
+
+    Progress goes to standard error. Ctrl-C keeps the best network so far.
+    """
+    from provenn._cli_train import TrainRequest, run_train
+
+    options = {
+        "hidden_layer_sizes": _sizes(hidden),
+        "weight_bound": _bound(weight_bound, "--weight-bound"),
+        "bias_bound": None if bias_bound == "none" else _bound(bias_bound, "--bias-bound", ("auto",)),
+        "loss": _one_of(loss, LOSSES, "--loss"),
+        "temperature": temperature,
+        "solver": _one_of(solver, SOLVERS, "--solver"),
+        "time_limit": time_limit,
+        "node_limit": node_limit,
+        "memory_limit": memory_limit,
+        "max_nonzeros": max_nonzeros,
+        "fan_in": fan_in,
+        "nonzero_price": nonzero_price,
+        "neuron_price": neuron_price,
+        "quantize": _one_of(quantize, ("grid", "thermometer"), "--quantize"),
+        "grid_steps": grid_steps,
+        "bits": bits,
+        "categorical_features": tuple(categorical or ()),
+        "n_jobs": threads,
+        "random_state": seed,
+    }
+    run_train(TrainRequest(data, target, tuple(drop or ()), output, options), as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def predict(
+    model: Model,
+    data: Data,
+    as_json: Json = False,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Write CSV with scores here instead of printing labels."),
+    ] = None,
+) -> None:
+    """Predict the labels of raw rows, one a line.
+
+    The data may hold the target: it is not used, and the accuracy goes to standard error.
+    """
+    from provenn._cli_commands import run_predict
+
+    run_predict(model, data, output, as_json=as_json)
+
+
+@app.command()
+def verify(model: Model, data: Data, as_json: Json = False) -> None:
+    """Recompute the exact part of a model's certificate from the training data.
+
+    Exit code 0 when everything agrees and 1 when not. The bound is the claim of its prover.
+    """
+    from provenn._cli_commands import run_verify
+
+    if not run_verify(model, data, as_json=as_json):
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command()
+def report(model: Model, as_json: Json = False) -> None:
+    """Print the certificate, the provenance and the score card of a model file."""
+    from provenn._cli_commands import run_report
+
+    run_report(model, as_json=as_json)
+
+
+@app.command()
+def solvers(as_json: Json = False) -> None:
+    """List the engines that are installed, their versions, capabilities and limits."""
+    from provenn._cli_commands import run_solvers
+
+    run_solvers(as_json=as_json)
+
+
+def _sizes(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise typer.BadParameter(f"{text!r}: give positive whole numbers, for example 16 or 16,16", param_hint="--hidden")
+    return tuple(int(part) for part in parts)
+
+
+def _bound(text: str, option: str, more: tuple[str, ...] = ()) -> int | str:
+    if text in ("binary", "ternary", *more):
+        return text
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 1 <= number <= 127:
+        names = ", ".join(("binary", "ternary", *more))
+        raise typer.BadParameter(f"{text!r}: give a whole number from 1 to 127, or {names}", param_hint=option)
+    return number
+
+
+def _one_of(value: str, allowed: Sequence[str], option: str) -> str:
+    if value not in allowed:
+        raise typer.BadParameter(f"{value!r}: choose one of {', '.join(allowed)}", param_hint=option)
+    return value
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code; no exception leaves it.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        Arguments without the program's name; those of the process by default.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = get_command(app).main(arguments, prog_name="provenn", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else OK
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BAD_INPUT
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("PROVENN_DEBUG"):
+            raise
+        return _fail(*_explain(error), as_json="--json" in arguments)
+
+
+def _explain(error: BaseException) -> tuple[str, int]:
+    """Return the message and the exit code of an exception."""
+    if isinstance(error, typer.Abort | KeyboardInterrupt):
+        return "interrupted before there was an answer", BAD_INPUT
+    if isinstance(error, InfeasibleError):
+        return str(error), INFEASIBLE
+    if isinstance(error, NoAnswerError | SolverError):
+        return str(error), NO_ANSWER
+    if isinstance(error, ProvennError):
+        return str(error), BAD_INPUT
+    if isinstance(error, MemoryError):
+        return "not enough memory; train on fewer samples or columns, or with a coarser encoding", BAD_INPUT
+    usage: Any = getattr(error, "format_message", None)
+    if usage is not None:
+        return f"{usage()} (see provenn --help)", BAD_INPUT
+    what = f"{type(error).__name__}: {error}".replace("\n", " ")
+    return f"internal error: {what}; please report it (PROVENN_DEBUG=1 shows where)", BAD_INPUT
+
+
+def _fail(message: str, code: int, *, as_json: bool) -> int:
+    typer.echo(f"provenn: {message}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"error": message, "exit_code": code}))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
