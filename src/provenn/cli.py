@@ -83,7 +83,7 @@ def train(
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(metavar="COL", help="Leave a column out; repeatable.")] = None,
     threads: Annotated[int, typer.Option(metavar="N", help="Threads of the solver.")] = 1,
-    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Of everything random.")] = 0,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the model here, as JSON.")
     ] = None,
@@ -108,8 +108,8 @@ def train(
         "memory_limit": memory_limit,
         "max_nonzeros": max_nonzeros,
         "fan_in": fan_in,
-        "nonzero_price": nonzero_price,
-        "neuron_price": neuron_price,
+        "nonzero_price": _price(nonzero_price, "--nonzero-price"),
+        "neuron_price": _price(neuron_price, "--neuron-price"),
         "quantize": _one_of(quantize, ("grid", "thermometer"), "--quantize"),
         "grid_steps": grid_steps,
         "bits": bits,
@@ -141,9 +141,9 @@ def predict(
 
 @app.command()
 def verify(model: Model, data: Data, as_json: Json = False) -> None:
-    """Recompute the exact part of a model's certificate from the training data.
+    """Recompute a certificate from the data.
 
-    Exit code 0 when everything agrees and 1 when not. The bound is the claim of its prover.
+    Loss, domains and data fingerprint are recomputed in exact integers from the training data. Exit code 0 when everything agrees and 1 when not. The bound is the claim of its prover.
     """
     from provenn._cli_commands import run_verify
 
@@ -153,7 +153,10 @@ def verify(model: Model, data: Data, as_json: Json = False) -> None:
 
 @app.command()
 def report(model: Model, as_json: Json = False) -> None:
-    """Print the certificate, the provenance and the score card of a model file."""
+    """Print what a model file says.
+
+    Certificate, provenance and score card.
+    """
     from provenn._cli_commands import run_report
 
     run_report(model, as_json=as_json)
@@ -161,7 +164,10 @@ def report(model: Model, as_json: Json = False) -> None:
 
 @app.command()
 def solvers(as_json: Json = False) -> None:
-    """List the engines that are installed, their versions, capabilities and limits."""
+    """List solvers and what they can do.
+
+    What is installed, its version, capabilities and limits.
+    """
     from provenn._cli_commands import run_solvers
 
     run_solvers(as_json=as_json)
@@ -185,6 +191,12 @@ def _bound(text: str, option: str, more: tuple[str, ...] = ()) -> int | str:
         names = ", ".join(("binary", "ternary", *more))
         raise typer.BadParameter(f"{text!r}: give a whole number from 1 to 127, or {names}", param_hint=option)
     return number
+
+
+def _price(value: float, option: str) -> float:
+    if not 0 <= value <= 1e9:
+        raise typer.BadParameter(f"{value:g}: give a number from 0 to 1e9", param_hint=option)
+    return value
 
 
 def _one_of(value: str, allowed: Sequence[str], option: str) -> str:

@@ -59,7 +59,8 @@ def loss_of(loss: str | Loss, temperature: float) -> Loss:
 def trainer_of(solver: Any, problem: Problem) -> Trainer:
     """Turn "auto", "convex", the name of a solver, a `Solver` or a `Trainer` into a trainer.
 
-    "auto" is the convex engine where it applies, and CP-SAT on the MILP elsewhere.
+    "auto" is the convex engine where it applies; elsewhere CP-SAT on the MILP, or HiGHS for
+    losses that say that they are mostly linear.
     """
     if isinstance(solver, Trainer):
         return solver
@@ -70,7 +71,9 @@ def trainer_of(solver: Any, problem: Problem) -> Trainer:
     names = registry.names("provenn.solvers")
     if solver != "auto" and solver not in names:
         raise InputError(f"unknown solver {solver!r}: choose one of auto, convex, {', '.join(names)}")
-    return Exact(Solver.create("cpsat" if solver == "auto" else solver))
+    if solver == "auto":
+        solver = "highs" if problem.loss.linear else "cpsat"
+    return Exact(Solver.create(solver))
 
 
 def _has_probabilities(estimator: "IntegerNetworkClassifier") -> bool:

@@ -284,6 +284,8 @@ def _option(name: str, value: Any) -> Any:
         return IntegerDomain(**value)
     if value == "inf":
         return math.inf
+    if isinstance(value, list):
+        return tuple(value)
     return "logistic" if name == "loss" and value is None else value
 
 
@@ -300,12 +302,13 @@ def _provenance(estimator: IntegerNetworkClassifier) -> dict[str, Any]:
         "provenn": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "libraries": {name: number for name in LIBRARIES if (number := _version(name))},
+        "libraries": {name: number for name in LIBRARIES if (number := installed_version(name))},
         "data_fingerprint": estimator.dataset_fingerprint_,
     }
 
 
-def _version(name: str) -> str:
+def installed_version(name: str) -> str:
+    """Return the version of an installed library, or an empty string."""
     try:
         return version(name)
     except PackageNotFoundError:

@@ -259,7 +259,7 @@ def coordinate_minimum(x: float, g: float, h: float, low: float, high: float, pr
 @njit(cache=True)
 def coordinate_descent(
     H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, price: Floats, tolerance: float, sweeps: int
-) -> None:
+) -> bool:
     """Minimise ``g . d + d H d / 2 + envelope(x + d)`` over a box; x and the model's gradient g move along."""
     for _ in range(sweeps):
         most = 0.0
@@ -273,6 +273,93 @@ def coordinate_descent(
                     for b in range(len(x)):
                         g[b] += move * H[a, b]
         if most <= tolerance:
+            return True
+    return False
+
+
+@njit(cache=True)
+def newton_step(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, price: Floats) -> None:
+    """Solve the model on the entries strictly inside their pieces, and move there as far as the box allows.
+
+    The step is clipped to the box where that lowers the model, and cut short at the first end otherwise.
+    """
+    p = len(x)
+    inner, m = np.empty(p, np.int64), 0
+    for a in range(p):
+        if low[a] < x[a] < high[a] and (x[a] != 0.0 or price[a] == 0.0):
+            inner[m] = a
+            m += 1
+    if m == 0:
+        return
+    C, y, move = np.empty((m, m)), np.empty(m), np.zeros(p)
+    cholesky(H, inner, m, C)
+    for e in range(m):
+        a = inner[e]
+        y[e] = -g[a] - envelope_slope(x[a], low[a], high[a], price[a])
+    for e in range(m):
+        for b in range(e):
+            y[e] -= C[e, b] * y[b]
+        y[e] /= C[e, e]
+    back_substitute(C, m, y)
+    longest, before = 1.0, 0.0
+    for e in range(m):
+        a = inner[e]
+        bottom, top = piece(x[a], low[a], high[a], price[a])
+        end = top if y[e] > 0.0 else bottom
+        if y[e] != 0.0:
+            longest = min(longest, (end - x[a]) / y[e])
+        move[a] = min(max(y[e], bottom - x[a]), top - x[a])
+        before += move[a] * (g[a] + envelope_slope(x[a], low[a], high[a], price[a]))
+    step = np.zeros(p)
+    inner = inner[:m]
+    curved = hessian_step(H, inner, move, step)
+    if before + 0.5 * curved > 0.25 * before:
+        for e in range(m):
+            move[inner[e]] = longest * y[e]
+        hessian_step(H, inner, move, step)
+    for a in range(p):
+        x[a] = min(max(x[a] + move[a], low[a]), high[a])
+        g[a] += step[a]
+
+
+@njit(cache=True)
+def hessian_step(H: Floats, inner: Integers, move: Floats, step: Floats) -> float:
+    """Write ``step = H move`` for a move of the inner entries and return ``move H move``."""
+    step[:] = 0.0
+    for a in inner:
+        if move[a] != 0.0:
+            for b in range(len(move)):
+                step[b] += move[a] * H[a, b]
+    curved = 0.0
+    for a in range(len(move)):
+        curved += move[a] * step[a]
+    return curved
+
+
+@njit(cache=True)
+def envelope_slope(x: float, low: float, high: float, price: float) -> float:
+    """Return the slope of the envelope of ``price [v != 0]`` at x."""
+    if price == 0.0 or low > 0.0 or high < 0.0 or x == 0.0:
+        return 0.0
+    return price / high if x > 0.0 else price / low
+
+
+@njit(cache=True)
+def piece(x: float, low: float, high: float, price: float) -> tuple[float, float]:
+    """Return the part of the box on which the envelope is linear around x."""
+    if price == 0.0 or low > 0.0 or high < 0.0:
+        return low, high
+    return (0.0, high) if x > 0.0 else (low, 0.0)
+
+
+@njit(cache=True)
+def minimise_model(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, price: Floats, tolerance: float) -> None:
+    """Minimise the model over a box: coordinate descent, and Newton steps where that is too slow."""
+    if coordinate_descent(H, g, x, low, high, price, tolerance, 4):
+        return
+    for _ in range(6):
+        newton_step(H, g, x, low, high, price)
+        if coordinate_descent(H, g, x, low, high, price, tolerance, 2):
             return
 
 

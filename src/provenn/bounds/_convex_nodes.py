@@ -315,14 +315,18 @@ def forced_branch(root: Root, low: Floats, high: Floats) -> tuple[int, float]:
         if low[j] <= anchor <= high[j]:
             continue
         sign = -1.0 if low[j] > anchor else 1.0
+        found, below = -1, 0.0
         for e in range(len(low)):
             move = sign * root.shifts[i, e]
-            if move == 0.0 or low[e] == high[e]:
-                continue
-            if low[e] + move < root.low[e] and high[e] + move >= root.low[e]:
-                return e, root.low[e] - move - root.step[e]
-            if high[e] + move > root.high[e] and low[e] + move <= root.high[e]:
-                return e, root.high[e] - move
+            if high[e] + move < root.low[e] or low[e] + move > root.high[e]:
+                found = -1
+                break
+            if low[e] + move < root.low[e]:
+                found, below = e, root.low[e] - move - root.step[e]
+            elif high[e] + move > root.high[e]:
+                found, below = e, root.high[e] - move
+        if found >= 0:
+            return found, below
     return -1, 0.0
 
 

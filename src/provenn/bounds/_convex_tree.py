@@ -10,12 +10,12 @@ from provenn.bounds._convex_kernels import (
     Floats,
     Integers,
     Samples,
-    coordinate_descent,
     envelope_use,
     gradient,
     leave_zero,
     linear_minimum,
     losses,
+    minimise_model,
     scores,
 )
 
@@ -269,10 +269,10 @@ def model_step(
     l, h, counts = low[free], high[free], root.counts[free]
     price = root.price[free]
     if root.budget < 0:
-        coordinate_descent(H, q, x, l, h, price, tolerance, 30)
+        minimise_model(H, q, x, l, h, price, tolerance)
         return 0.0
     room = root.budget - fixed_cost(root, low, high, free)[1]
-    coordinate_descent(H, q, x, l, h, price + penalty * counts, tolerance, 10)
+    minimise_model(H, q, x, l, h, price + penalty * counts, tolerance)
     use = envelope_use(x, l, h, counts)
     if use <= room and penalty == 0.0:
         return 0.0
@@ -284,7 +284,7 @@ def model_step(
         else:
             top = penalty
             penalty = 0.5 * (bottom + top)
-        coordinate_descent(H, q, x, l, h, price + penalty * counts, tolerance, 10)
+        minimise_model(H, q, x, l, h, price + penalty * counts, tolerance)
         use = envelope_use(x, l, h, counts)
         if abs(use - room) < 0.01:
             break

@@ -70,6 +70,8 @@ class Loss(ABC):
     """Convex in the scores, with a `curve`: the convex engine applies without hidden layers."""
     hard: ClassVar[bool] = False
     """Some networks are infeasible; training can end without an answer."""
+    linear: ClassVar[bool] = False
+    """The MILP is mostly linear over wide ranges: LP-based solvers prove it faster than clause learning."""
 
     def check(self, architecture: Architecture, dataset: Dataset) -> None:
         """Raise `InputError` when the loss has no meaning for this architecture or data."""

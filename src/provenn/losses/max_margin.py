@@ -33,6 +33,7 @@ class MaxMargin(Loss):
     """
 
     hard: ClassVar[bool] = True
+    linear: ClassVar[bool] = True
 
     def unit(self, architecture: Architecture, dataset: Dataset) -> Fraction:
         """One unit is one grid unit."""

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
+import numpy as np
+
 from provenn.errors import InputError
 from provenn.losses._base import Loss, Model, add_all_good, all_good_value
 from provenn.network import Architecture, Dataset, IntegerNetwork
@@ -12,6 +14,12 @@ from provenn.network import Architecture, Dataset, IntegerNetwork
 @dataclass(frozen=True)
 class MinWeight(Loss):
     """Minimise the number of non-zero weights and biases; every output must have the right sign.
+
+    Parameters
+    ----------
+    count_biases : bool
+        Whether non-zero biases count too, as in the re-implementation of Thorbjarnarson &
+        Yorke-Smith (arXiv 2009.03825); the original counts weights only.
 
     References
     ----------
@@ -26,6 +34,7 @@ class MinWeight(Loss):
     2
     """
 
+    count_biases: bool = True
     hard: ClassVar[bool] = True
 
     def check(self, architecture: Architecture, dataset: Dataset) -> None:
@@ -39,11 +48,14 @@ class MinWeight(Loss):
 
     def value(self, network: IntegerNetwork, dataset: Dataset) -> int | None:
         """Count non-zero weights and biases; None when a sample is not all-good."""
-        return network.nonzeros if all_good_value(network, dataset) else None
+        if not all_good_value(network, dataset):
+            return None
+        biases = 0 if self.count_biases else sum(int(np.count_nonzero(b)) for b in network.biases)
+        return network.nonzeros - biases
 
     def add_to(self, model: Model) -> None:
         """Add the hard signs of the outputs and a cost of 1 for each non-zero parameter."""
         add_all_good(model)
         for columns in model.nonzero():
-            for part in columns:
+            for part in columns if self.count_biases else columns[:1]:
                 model.builder.minimise(part, 1.0)

@@ -20,6 +20,7 @@ from provenn.milp.model import EXACT, MILP, Floats
 MAX_DIGITS = 9
 MAX_SCALE = 10**MAX_DIGITS
 MAX_ACTIVITY = 2.0**61
+NOISE = 8
 
 
 def integral_bounds(milp: MILP) -> tuple[Floats, Floats]:
@@ -109,8 +110,8 @@ def big_m(milp: MILP) -> MILP:
     below = np.flatnonzero(conditional & np.isfinite(milp.row_lower))
     _need_finite(milp, above, high, "above")
     _need_finite(milp, below, low, "below")
-    upper_part, upper_rhs = _relaxed(milp, above, np.maximum(high - milp.row_upper, 0)[above], milp.row_upper)
-    lower_part, lower_rhs = _relaxed(milp, below, np.minimum(low - milp.row_lower, 0)[below], milp.row_lower)
+    upper_part, upper_rhs = _relaxed(milp, above, np.maximum(high[above] - milp.row_upper[above], 0), milp.row_upper)
+    lower_part, lower_rhs = _relaxed(milp, below, np.minimum(low[below] - milp.row_lower[below], 0), milp.row_lower)
     open_above, open_below = np.full(below.size, np.inf), np.full(above.size, -np.inf)
     return replace(
         milp,
@@ -158,11 +159,13 @@ def _relaxed(milp: MILP, rows: NDArray[np.int64], M: Floats, side: Floats) -> tu
 
 
 def integer_rows(milp: MILP) -> MILP:
-    """Scale the rows of a pure-integer model to integer coefficients, exactly.
+    """Scale the rows of a pure-integer model to integer coefficients.
 
-    A coefficient is read as the decimal number that prints it: 0.3396 is 3396/10000. Each row is
-    multiplied by its smallest power of ten up to 1e9 that makes all coefficients integral, else by
-    their least common denominator; its sides are rounded inwards, which loses no integer point.
+    A coefficient is read as the decimal number that it stands for: 0.3396 is 3396/10000, and
+    5.7688999999999995, within `NOISE` units in the last place, is 5.7689. Each row is multiplied by its
+    smallest power of ten up to 1e9 that makes all coefficients integral, or else divided by its largest
+    coefficient and multiplied by the least common denominator. Its sides are rounded inwards, which
+    loses no integer point.
 
     Parameters
     ----------
@@ -204,20 +207,31 @@ def integer_rows(milp: MILP) -> MILP:
 
 
 def _row_scales(A: sparse.csr_matrix) -> Floats:
-    """Smallest multiplier of each row that makes its coefficients integral, shape (m,)."""
-    digits = decimal_digits(A.data)
+    """Multiplier of each row that makes its coefficients integral, shape (m,)."""
     rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
-    worst = np.zeros(A.shape[0], dtype=np.int64)
-    np.maximum.at(worst, rows, digits)
-    scale = 10.0 ** np.minimum(worst, MAX_DIGITS)
-    for row in np.flatnonzero(worst > MAX_DIGITS):
+    digits = _row_maximum(A, rows, decimal_digits(A.data))
+    scale = 10.0 ** np.minimum(digits, MAX_DIGITS)
+    for row in np.flatnonzero(digits > MAX_DIGITS):
         values = A.data[A.indptr[row] : A.indptr[row + 1]]
-        scale[row] = common_denominator(values, f"row {row}")
+        pivot = float(np.abs(values).max())
+        scale[row] = common_denominator(values / pivot, f"row {row}") / pivot
     return scale
 
 
+def _row_maximum(A: sparse.csr_matrix, rows: NDArray[np.int64], values: NDArray[Any]) -> Floats:
+    """Largest entry of each row, 0 for empty rows."""
+    largest = np.zeros(A.shape[0])
+    np.maximum.at(largest, rows, values)
+    return largest
+
+
+def _noise(values: Floats) -> Floats:
+    """Distance from an integer that counts as rounding of earlier sums."""
+    return np.minimum(NOISE * np.finfo(np.float64).eps * np.abs(values), 1e-6)
+
+
 def decimal_digits(values: Floats) -> NDArray[np.int64]:
-    """Digits after the point of each number as printed; more than `MAX_DIGITS` count as that plus one.
+    """Digits after the point of each number; more than `MAX_DIGITS` count as that plus one.
 
     Examples
     --------
@@ -226,7 +240,8 @@ def decimal_digits(values: Floats) -> NDArray[np.int64]:
     """
     digits = np.full(values.shape, MAX_DIGITS + 1, dtype=np.int64)
     for power in range(MAX_DIGITS, -1, -1):
-        digits[np.rint(values * 10.0**power) / 10.0**power == values] = power
+        scaled = values * 10.0**power
+        digits[np.abs(scaled - np.rint(scaled)) <= _noise(scaled)] = power
     return digits
 
 
@@ -245,20 +260,20 @@ def common_denominator(values: Floats, where: str) -> int:
     """
     fractions = [Fraction(float(v)).limit_denominator(10**6) for v in values]
     total = lcm(*(f.denominator for f in fractions))
-    if total > MAX_SCALE or any(float(f) != float(v) for f, v in zip(fractions, values, strict=True)):
+    scaled = values * float(min(total, MAX_SCALE))
+    if total > MAX_SCALE or (np.abs(scaled - np.rint(scaled)) > _noise(scaled)).any():
         raise InputError(
-            f"{where} has coefficients without a common denominator up to 1e9, such as {float(values[0])!r}: "
+            f"{where} has coefficients without a common denominator up to 1e9: "
             "round the data to a decimal grid, or use a solver for continuous columns (highs or scip)"
         )
     return total
 
 
 def _round_up(bound: Floats, scale: Floats) -> Floats:
-    """Smallest integer k with ``k / scale >= bound``, the bound read as it prints."""
-    k = np.floor(bound * scale) - 1
-    for _ in range(3):
-        k = np.where(k / scale < bound, k + 1, k)
-    return k + 0.0
+    """Smallest integer k with ``k >= bound * scale``, up to noise."""
+    scaled = bound * scale
+    finite = np.where(np.isfinite(scaled), scaled, 0.0)
+    return np.where(np.isfinite(scaled), np.ceil(finite - _noise(finite)), scaled) + 0.0
 
 
 def _need_exact(milp: MILP) -> None:
@@ -266,8 +281,7 @@ def _need_exact(milp: MILP) -> None:
     size = np.maximum(np.abs(lower), np.abs(upper))
     reach = _product(abs(milp.A).tocsr(), size)
     sides = np.maximum(*(np.where(np.isfinite(b), np.abs(b), 0) for b in (milp.row_lower, milp.row_upper)))
-    big = np.zeros(milp.n_rows)
-    np.maximum.at(big, np.repeat(np.arange(milp.n_rows), np.diff(milp.A.indptr)), np.abs(milp.A.data))
+    big = _row_maximum(milp.A, np.repeat(np.arange(milp.n_rows), np.diff(milp.A.indptr)), np.abs(milp.A.data))
     bad = np.flatnonzero((reach > MAX_ACTIVITY) | (np.maximum(sides, big) > EXACT))
     if bad.size:
         row = int(bad[0])
@@ -334,7 +348,7 @@ def binary_columns(milp: MILP) -> BinaryExpansion:
     Raises
     ------
     InputError
-        When a column is continuous or open, or a row is conditional.
+        When a column is continuous, open or without value, or a row is conditional.
 
     Examples
     --------
@@ -349,7 +363,9 @@ def binary_columns(milp: MILP) -> BinaryExpansion:
     if unfit.size or milp.has_indicators:
         what = f"column {int(unfit[0])} is not" if unfit.size else "conditional rows must be lowered first, and all"
         raise InputError(f"{what} integer with finite bounds: binary expansion needs such columns")
-    basis = _basis([_weights(int(r)) for r in np.maximum(upper - lower, 0)])
+    if (lower > upper).any():
+        raise InputError(f"column {int(np.argmax(lower - upper))} has no integer within its bounds: nothing to expand")
+    basis = _basis([_weights(int(reach)) for reach in upper - lower])
     width = basis.shape[1]
     moved = milp.A @ lower
     binary = MILP(

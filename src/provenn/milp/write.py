@@ -94,14 +94,19 @@ def write_mps(milp: MILP, path: str | Path) -> None:
     >>> target = Path(tempfile.mkdtemp()) / "model.mps"
     >>> write_mps(builder.build(), target)
     >>> target.read_text().splitlines()[5:8]
-    [' L  r0', 'COLUMNS', " MARKER  MARKER  'MARKER'  'INTORG'"]
+    [' L  r0', 'COLUMNS', " MARKER  'MARKER'  'INTORG'"]
     """
-    exact = (milp.row_lower < milp.row_upper) & (milp.row_upper - (milp.row_upper - milp.row_lower) == milp.row_lower)
-    milp = _split(milp, _two_sided(milp) & ~(exact & (milp.indicator < 0)))
+    milp = _split(milp, _two_sided(milp) & ~_exact_range(milp))
     names = column_names(milp)
     sections = (_mps_rows(milp), _mps_columns(milp, names), _mps_sides(milp), _mps_bounds(milp, names))
     lines = [line for section in sections for line in section]
     _save(path, ["NAME  provenn", "OBJSENSE", "  MIN", *lines, *_mps_indicators(milp, names), "ENDATA"])
+
+
+def _exact_range(milp: MILP) -> NDArray[np.bool_]:
+    """Plain rows of which a reader gets both sides back from the upper one and the range."""
+    low, high = (np.where(np.isfinite(side), side, 0.0) for side in (milp.row_lower, milp.row_upper))
+    return (milp.indicator < 0) & (low < high) & (high - (high - low) == low)
 
 
 def _mps_rows(milp: MILP) -> Iterator[str]:
@@ -119,13 +124,13 @@ def _mps_columns(milp: MILP, names: list[str]) -> Iterator[str]:
     for j, name in enumerate(names):
         if bool(milp.integer[j]) != inside:
             inside = not inside
-            yield f" MARKER  MARKER  'MARKER'  '{'INTORG' if inside else 'INTEND'}'"
+            yield f" MARKER  'MARKER'  '{'INTORG' if inside else 'INTEND'}'"
         span = slice(starts[j], starts[j + 1])
         if milp.c[j] or not rows[span]:
             yield f" {name}  cost  {_number(milp.c[j])}"
         yield from (f" {name}  r{i}  {_number(v)}" for i, v in zip(rows[span], values[span], strict=True))
     if inside:
-        yield " MARKER  MARKER  'MARKER'  'INTEND'"
+        yield " MARKER  'MARKER'  'INTEND'"
 
 
 def _mps_sides(milp: MILP) -> Iterator[str]:
@@ -253,7 +258,7 @@ def write_opb(milp: MILP, path: str | Path) -> None:
     Raises
     ------
     InputError
-        When a column is continuous or open, or a coefficient is no small quotient.
+        When a column is continuous, open or without value, or a coefficient is no small quotient.
 
     Examples
     --------
@@ -273,7 +278,7 @@ def write_opb(milp: MILP, path: str | Path) -> None:
     constant = int(costs @ np.rint(expansion.shift).astype(np.int64)) + milp.offset * divisor
     used = np.flatnonzero(in_binary)
     rows = list(_opb_rows(binary))
-    lines = [f"* #variable= {binary.n_columns} #constraint= {len(rows)}"]
+    lines = [f"* #variable= {max(binary.n_columns, 1)} #constraint= {len(rows)}"]
     lines += _opb_columns(expansion.basis, expansion.shift, column_names(milp))
     lines.append(f"* objective = (value {_signed(constant)}) / {divisor}")
     if used.size:
@@ -292,13 +297,11 @@ def _opb_sum(values: NDArray[Any], columns: NDArray[Any]) -> str:
 
 
 def _opb_rows(milp: MILP) -> Iterator[str]:
-    """Rows with ``>=`` and ``=``; an empty row gets a zero term, where there is a column for it."""
+    """Rows with ``>=`` and ``=``; an empty row gets a zero term."""
     for i in range(milp.n_rows):
         span = slice(milp.A.indptr[i], milp.A.indptr[i + 1])
         low, high = float(milp.row_lower[i]), float(milp.row_upper[i])
         sign = 1 if np.isfinite(low) else -1
         side, sense = (low, "=" if low == high else ">=") if sign == 1 else (-high, ">=")
         total = _opb_sum(sign * milp.A.data[span], milp.A.indices[span])
-        if not total and not milp.n_columns:
-            raise InputError("a model without columns cannot be written as OPB")
         yield f"{total or '+0 x1'} {sense} {int(side)} ;"

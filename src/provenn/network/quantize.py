@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from provenn.errors import InputError
@@ -43,6 +44,12 @@ class Grid(OneToOneFeatureMixin, TransformerMixin, BaseEstimator):
     def __init__(self, steps: int = 10_000, scaling: Literal["minmax", "standard", "none"] = "minmax") -> None:
         self.steps = steps
         self.scaling = scaling
+
+    def __sklearn_tags__(self) -> Tags:
+        """Declare that the output is int64 whatever the input."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Learn offset and divisor of every feature.
@@ -102,6 +109,12 @@ class Thermometer(TransformerMixin, BaseEstimator):
 
     def __init__(self, bits: int = 4) -> None:
         self.bits = bits
+
+    def __sklearn_tags__(self) -> Tags:
+        """Declare that the output is int64 whatever the input."""
+        tags = super().__sklearn_tags__()
+        tags.transformer_tags.preserves_dtype = []
+        return tags
 
     def fit(self, X: Any, y: Any = None) -> Self:
         """Choose thresholds among the values of every feature, at ``i / (bits + 1)`` quantiles."""

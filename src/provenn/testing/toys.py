@@ -12,6 +12,7 @@ from provenn.formulations.neuron_count import NeuronCount
 from provenn.formulations.sparsity import Sparsity
 from provenn.losses import Loss
 from provenn.losses.max_correct import MaxCorrect
+from provenn.losses.min_weight import MinWeight
 from provenn.losses.sat_margin import SatMargin
 from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
 
@@ -20,6 +21,7 @@ def losses() -> list[Loss]:
     """Every registered loss with its default options, and the options that change its model."""
     return [registry.load("provenn.losses", name)() for name in registry.names("provenn.losses")] + [
         MaxCorrect(rule="published"),
+        MinWeight(count_biases=False),
         SatMargin(kept_only=True),
     ]
 

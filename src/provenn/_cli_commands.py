@@ -1,0 +1,234 @@
+"""`provenn predict`, `verify`, `report` and `solvers`."""
+
+import csv
+import io
+import sys
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich import box
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from provenn import _cli_output as out
+from provenn import registry
+from provenn._cli_train import check_output
+from provenn.errors import InputError
+from provenn.model_file import LoadedModel, installed_version, load_model
+from provenn.network.files import write_text_safely
+from provenn.network.network import predict_scores
+from provenn.solvers import Solver
+from provenn.tables import did_you_mean, labels_of, read_table
+from provenn.verification import Verification
+from provenn.verification import verify as verify_model
+
+
+def run_predict(path: str, data: str, output: str | None, *, as_json: bool) -> None:
+    """Predict raw rows; see `provenn predict --help`."""
+    check_output(output, path, data)
+    model = load_model(path)
+    frame = read_table(data).frame
+    _need_columns(model, frame)
+    scores = model.network.scores(model.encode(frame))
+    labels = model.estimator.classes_[predict_scores(scores)].tolist()
+    real = scores * model.estimator.score_unit
+    result = {
+        "predictions": labels,
+        "scores": (real[:, 0] if real.shape[1] == 1 else real).tolist(),
+        "classes": model.estimator.classes_.tolist(),
+        "accuracy": _accuracy(model, frame, labels),
+    }
+    probabilities = model.probabilities(frame)
+    if probabilities is not None:
+        result["probabilities"] = probabilities.tolist()
+    if output is not None:
+        write_text_safely(output, _prediction_csv(result))
+    if as_json:
+        out.print_json(result)
+    elif output is None:
+        sys.stdout.write(_csv_text([[label] for label in labels]))
+    if result["accuracy"] is not None:
+        share = f"accuracy {result['accuracy']:.2%}, comparing with the column {model.target!r}"
+        out.error_console().print(Text(share))
+
+
+def _need_columns(model: LoadedModel, frame: pd.DataFrame) -> None:
+    for name in model.columns:
+        if name not in frame.columns:
+            guess = did_you_mean(name, frame.columns) or ";"
+            raise InputError(
+                f"the data lack the column {name!r} that the model was trained on{guess} "
+                f"they have: {', '.join(frame.columns[:30])}"
+            )
+
+
+def _accuracy(model: LoadedModel, frame: pd.DataFrame, labels: list[Any]) -> float | None:
+    """Return the share of right predictions among rows that have a label, or None."""
+    if model.target not in frame.columns or model.target in model.columns:
+        return None
+    truth = frame[model.target]
+    right = [a == b for a, b, gone in zip(truth.tolist(), labels, truth.isna(), strict=True) if not gone]
+    return float(np.mean(right)) if right else None
+
+
+def _prediction_csv(result: dict[str, Any]) -> str:
+    classes = result["classes"]
+    scores = np.array(result["scores"], dtype=float).reshape(len(result["predictions"]), -1)
+    names = ["score"] if scores.shape[1] == 1 else [f"score {label}" for label in classes]
+    columns = [scores]
+    if "probabilities" in result:
+        names += [f"probability {label}" for label in classes]
+        columns.append(np.array(result["probabilities"]))
+    rows = zip(result["predictions"], np.hstack(columns).tolist(), strict=True)
+    return _csv_text([["prediction", *names], *([label, *(f"{x:.12g}" for x in numbers)] for label, numbers in rows)])
+
+
+def _csv_text(rows: list[list[Any]]) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(rows)
+    return stream.getvalue()
+
+
+def run_verify(path: str, data: str, *, as_json: bool) -> bool:
+    """Recompute a model's certificate and say whether it agrees; see `provenn verify --help`."""
+    model = load_model(path)
+    frame = read_table(data).frame
+    _need_columns(model, frame)
+    if model.target not in frame.columns:
+        raise InputError(f"verifying needs the target column {model.target!r}, which the data lack")
+    found = verify_model(model, frame.drop(columns=model.target), labels_of(frame[model.target], model.target))
+    if as_json:
+        out.print_json(_verification(model, found))
+    else:
+        _print_verification(model, found)
+    if not found.agrees:
+        failed = "; ".join(f"{check.name}: {check.text}" for check in found.checks if not check.passed)
+        out.error_console().print(Text(f"provenn: {path} does not agree with {data}: {failed}"), soft_wrap=True)
+    return found.agrees
+
+
+def _verification(model: LoadedModel, found: Verification) -> dict[str, Any]:
+    stored = model.certificate
+    return {
+        "agrees": found.agrees,
+        "loss": found.loss,
+        "stored_loss": stored.loss_value,
+        "bound": stored.bound_value,
+        "gap": stored.gap,
+        "optimal": stored.optimal and found.agrees,
+        "proved_by": stored.proved_by,
+        "training_data": found.training_data,
+        "accuracy": found.accuracy,
+        "checks": [{"name": c.name, "passed": c.passed, "text": c.text} for c in found.checks],
+    }
+
+
+def _print_verification(model: LoadedModel, found: Verification) -> None:
+    rows: dict[str, str | Text] = {}
+    for check in found.checks:
+        mark = Text("ok    ", style="green") if check.passed else Text("WRONG ", style="bold red")
+        rows[check.name] = mark + Text(check.text)
+    rows["accuracy"] = f"      {found.accuracy:.2%}"
+    proven = "the loss is proven optimal" if model.certificate.optimal else f"gap {out.percent(model.certificate.gap)}"
+    good = Text(f"The certificate agrees: {proven}.", style="bold")
+    bad = Text("The certificate does not agree.", style="bold red")
+    out.show(out.facts(rows), "", good if found.agrees else bad)
+
+
+def run_report(path: str, *, as_json: bool) -> None:
+    """Print what a model file says; see `provenn report --help`."""
+    model = load_model(path)
+    if as_json:
+        out.print_json(_report(model))
+        return
+    rows = out.certificate_rows(model.certificate)
+    rows["network"] = out.network_row(model.network)
+    rows["predicts"] = f"{model.target}: {', '.join(map(str, model.estimator.classes_.tolist()))}"
+    rows["reads"] = ", ".join(model.columns)
+    rows["loss function"] = str(model.estimator.loss_)
+    out.show(out.facts(rows), out.heading("Provenance"), out.facts(_provenance_rows(model, model.provenance)))
+    if model.score_card is not None:
+        out.show(out.score_card(model.score_card))
+
+
+def _provenance_rows(model: LoadedModel, made: dict[str, Any]) -> dict[str, str | Text]:
+    named = {"data": "data", "n_samples": "samples", "data_fingerprint": "fingerprint", "platform": "platform"}
+    rows: dict[str, str | Text] = {text: str(made[key]) for key, text in named.items() if key in made}
+    versions = {"provenn": made.get("provenn"), "Python": made.get("python"), **made.get("libraries", {})}
+    rows["versions"] = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
+    changed = {k: v for k, v in model.estimator.get_params(deep=False).items() if v != _defaults()[k]}
+    rows["options"] = ", ".join(f"{k}={v!r}" for k, v in changed.items()) or "defaults"
+    return rows
+
+
+def _defaults() -> dict[str, Any]:
+    from provenn.estimators import IntegerNetworkClassifier
+
+    return IntegerNetworkClassifier().get_params(deep=False)
+
+
+def _report(model: LoadedModel) -> dict[str, Any]:
+    certificate, network = model.certificate, model.network
+    return {
+        "status": model.estimator.status_.name.lower(),
+        "message": model.estimator.status_.value,
+        "loss": certificate.loss_value,
+        "bound": certificate.bound_value,
+        "gap": certificate.gap,
+        "optimal": certificate.optimal,
+        "proved_by": certificate.proved_by,
+        "unit": str(certificate.unit),
+        "loss_function": str(model.estimator.loss_),
+        "nonzeros": network.nonzeros,
+        "size_bits": network.size_bits,
+        "layers": [network.architecture.n_features, *network.architecture.hidden, network.architecture.n_outputs],
+        "target": model.target,
+        "classes": model.estimator.classes_.tolist(),
+        "columns": model.columns,
+        "provenance": model.provenance,
+        "score_card": model.score_card,
+    }
+
+
+def run_solvers(*, as_json: bool) -> None:
+    """List engines; see `provenn solvers --help`."""
+    engines = [_convex(), *(_solver(name) for name in registry.names("provenn.solvers"))]
+    if as_json:
+        out.print_json({"solvers": engines})
+        return
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="dim", show_lines=False)
+    for name in ("solver", "version", "takes", "limits"):
+        table.add_column(name, overflow="fold", no_wrap=name in ("solver", "version"))
+    for engine in engines:
+        version = engine["version"] if engine["installed"] else f"missing: pip install {engine['library']}"
+        takes = Text(", ".join(engine["capabilities"]))
+        table.add_row(engine["name"], version, takes, Text(engine["limits"], style="dim"), end_section=True)
+    out.show(Padding(table, (0, 0, 0, 2)))
+
+
+def _solver(name: str) -> dict[str, Any]:
+    kind: type[Solver] = registry.load("provenn.solvers", name)
+    return {
+        "name": name,
+        "installed": kind.available(),
+        "library": kind.distribution,
+        "version": kind.version(),
+        "capabilities": sorted(kind.capabilities),
+        "limits": kind.limits_note(),
+    }
+
+
+def _convex() -> dict[str, Any]:
+    losses = registry.names("provenn.losses")
+    convex = [name for name in losses if registry.load("provenn.losses", name).convex]
+    return {
+        "name": "convex",
+        "installed": True,
+        "library": "numba",
+        "version": installed_version("numba"),
+        "capabilities": ["events", "bound", "nodes", "start"],
+        "limits": f"branch and bound of provenn, no MILP: only networks without hidden layers, losses "
+        f"{', '.join(convex)}; auto chooses it there",
+    }
