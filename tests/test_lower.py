@@ -102,7 +102,7 @@ def conditional(upper, side="upper"):
 
 
 def test_an_open_conditional_row_says_what_to_do():
-    with pytest.raises(InputError, match="row 1 .*column 0 lacks a bound.*finite bounds"):
+    with pytest.raises(InputError, match=r"row 1 .*column 0 lacks a bound.*finite bounds"):
         big_m(conditional([np.inf, 5]))
     with pytest.raises(InputError, match="column 1"):
         big_m(conditional([5, np.inf], "lower"))

@@ -92,9 +92,9 @@ def test_probabilities_and_scores(model, data):
 
 
 def test_hidden_layers_and_several_classes(tmp_path):
-    labels = np.digitize(FRAME["age"], [35, 55])
-    for options in ({"hidden_layer_sizes": (2,), "loss": "max_correct"}, {}):
-        model = IntegerNetworkClassifier(time_limit=3, random_state=0, **options).fit(FRAME, labels)
+    three = np.digitize(FRAME["age"], [35, 55])
+    for labels, options in ((LABELS, {"hidden_layer_sizes": (1,), "loss": "max_correct"}), (three, {})):
+        model = IntegerNetworkClassifier(time_limit=20, random_state=0, **options).fit(FRAME, labels)
         save_model(tmp_path / "m.json", model)
         loaded = load_model(tmp_path / "m.json")
         assert loaded.predict(FRAME).tolist() == model.predict(FRAME).tolist()
@@ -255,7 +255,9 @@ def test_parts_must_fit_together(data, where, value, words):
 
 def test_verify_finds_forgeries(data):
     def failed(forged, frame=FRAME, labels=LABELS):
-        return {check.name for check in verify(model_from_dict(signed(forged)), frame, labels).checks if not check.passed}
+        return {
+            check.name for check in verify(model_from_dict(signed(forged)), frame, labels).checks if not check.passed
+        }
 
     assert failed(data) == set()
     better = copy.deepcopy(data)

@@ -188,7 +188,11 @@ def test_bad_labels(values, words):
         labels_of(column, "y")
 
 
-@given(st.lists(st.one_of(st.integers(-9, 9)), min_size=1) | st.lists(st.text(), min_size=1) | st.lists(st.booleans(), min_size=1))
+@given(
+    st.lists(st.one_of(st.integers(-9, 9)), min_size=1)
+    | st.lists(st.text(), min_size=1)
+    | st.lists(st.booleans(), min_size=1)
+)
 def test_labels_keep_their_types(values):
     labels = labels_of(pd.Series(values), "y").tolist()
     assert labels == values

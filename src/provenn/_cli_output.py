@@ -155,7 +155,9 @@ def _risk(card: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="right")
     for row in card["risk"]:
         seen = "" if row["observed"] is None else f"{row['observed']:.1%}"
-        table.add_row(f"{_signed(row['from'])} to {_signed(row['to'])}", f"{row['risk']:.1%}", seen, str(row["samples"]))
+        table.add_row(
+            f"{_signed(row['from'])} to {_signed(row['to'])}", f"{row['risk']:.1%}", seen, str(row["samples"])
+        )
     return table
 
 

@@ -78,7 +78,11 @@ column as categories with --categorical age
     """
     for name in features.columns:
         column = features[name]
-        if name in categorical or pd.api.types.is_numeric_dtype(column) or isinstance(column.dtype, pd.CategoricalDtype):
+        if (
+            name in categorical
+            or pd.api.types.is_numeric_dtype(column)
+            or isinstance(column.dtype, pd.CategoricalDtype)
+        ):
             continue
         filled = column[column.notna()]
         bad = _not_numbers(filled)

@@ -111,4 +111,3 @@ def _number(text: str) -> bool:
     except ValueError:
         return False
     return True
-

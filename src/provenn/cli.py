@@ -13,6 +13,8 @@ from provenn import __version__, registry
 from provenn.errors import InfeasibleError, NoAnswerError, ProvennError, SolverError
 
 OK, BAD_INPUT, INFEASIBLE, NO_ANSWER = 0, 1, 2, 3
+INTERRUPTED = 130
+"""What newer versions of typer return for Ctrl-C."""
 LOSSES = registry.names("provenn.losses")
 SOLVERS = ("auto", "convex", *registry.names("provenn.solvers"))
 
@@ -176,7 +178,9 @@ def solvers(as_json: Json = False) -> None:
 def _sizes(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(f"{text!r}: give positive whole numbers, for example 16 or 16,16", param_hint="--hidden")
+        raise typer.BadParameter(
+            f"{text!r}: give positive whole numbers, for example 16 or 16,16", param_hint="--hidden"
+        )
     return tuple(int(part) for part in parts)
 
 
@@ -217,6 +221,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = get_command(app).main(arguments, prog_name="provenn", standalone_mode=False)
         sys.stdout.flush()
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
         return code if isinstance(code, int) else OK
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

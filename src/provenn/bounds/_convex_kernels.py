@@ -55,7 +55,8 @@ class Samples(NamedTuple):
 @njit(cache=True, fastmath=REORDER)
 def scores(samples: Samples, v: Floats, z: Floats) -> None:
     """Write ``z = A v``."""
-    z[:] = 0.0
+    for k in range(len(z)):
+        z[k] = 0.0
     if samples.dense.shape[1] > 0:
         for j in range(len(v)):
             if v[j] != 0.0:
@@ -111,7 +112,6 @@ def gradient(samples: Samples, slope: Floats, free: Integers, g: Floats) -> None
 def hessian(samples: Samples, curvature: Floats, free: Integers, H: Floats) -> None:
     """Write ``H = A^T diag(curvature) A`` on the listed columns, with a relative ridge of 1e-9."""
     n, m = len(curvature), len(free)
-    H[:, :] = 0.0
     if samples.dense.shape[1] > 0:
         scaled = np.empty(n)
         for a in range(m):
@@ -125,8 +125,13 @@ def hessian(samples: Samples, curvature: Floats, free: Integers, H: Floats) -> N
                     total += scaled[k] * other[k]
                 H[a, b] = total
     else:
-        position = np.full(len(samples.col_start) - 1, -1)
-        position[free] = np.arange(m)
+        position = np.empty(len(samples.col_start) - 1, np.int64)
+        for j in range(len(position)):
+            position[j] = -1
+        for a in range(m):
+            position[free[a]] = a
+            for b in range(m):
+                H[a, b] = 0.0
         for k in range(n):
             for i in range(samples.row_start[k], samples.row_start[k + 1]):
                 a = position[samples.row_col[i]]
@@ -231,12 +236,18 @@ def linear_minimum(
         else:
             total -= g[a] * w[a]
             gains[a] = max(0.0, -g[a] * w[a] - leave)
-    if room < 0:
-        return total
-    if forced > room:
+    if room >= 0 and forced > room:
         return np.inf
-    ranked = np.sort(gains)
-    return total - ranked[len(ranked) - min(room - forced, len(ranked)) :].sum()
+    for _ in range(room - forced):
+        best = 0
+        for a in range(len(g)):
+            if gains[a] > gains[best]:
+                best = a
+        if gains[best] == 0.0:
+            break
+        total -= gains[best]
+        gains[best] = 0.0
+    return total
 
 
 @njit(cache=True)
@@ -325,7 +336,8 @@ def newton_step(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, pric
 @njit(cache=True)
 def hessian_step(H: Floats, inner: Integers, move: Floats, step: Floats) -> float:
     """Write ``step = H move`` for a move of the inner entries and return ``move H move``."""
-    step[:] = 0.0
+    for a in range(len(step)):
+        step[a] = 0.0
     for a in inner:
         if move[a] != 0.0:
             for b in range(len(move)):

@@ -101,7 +101,8 @@ def push(tree: Tree, low: Floats, high: Floats, v: Floats, bound: float, penalty
     """Add a node; the caller has made sure that there is room."""
     tree.count[SPARE] -= 1
     node = tree.spare[tree.count[SPARE]]
-    tree.low[node], tree.high[node], tree.w[node] = low.astype(np.int16), high.astype(np.int16), v.astype(np.float32)
+    for j in range(len(low)):
+        tree.low[node, j], tree.high[node, j], tree.w[node, j] = low[j], high[j], v[j]
     tree.bound[node], tree.penalty[node] = bound, penalty
     child = tree.count[HEAP]
     tree.count[HEAP] += 1
@@ -138,8 +139,9 @@ def close(tree: Tree, low: Floats, high: Floats, v: Floats, kind: int) -> None:
     """Record a closed leaf, when leaves are recorded: kind -1 by bound at v, -2 a point, else by shift `kind`."""
     if len(tree.leaf_kind) > 0:
         leaf = tree.count[LEAVES]
-        tree.leaf_low[leaf], tree.leaf_high[leaf] = low.astype(np.int16), high.astype(np.int16)
-        tree.leaf_w[leaf], tree.leaf_kind[leaf] = v.astype(np.float32), kind
+        tree.leaf_kind[leaf] = kind
+        for j in range(len(low)):
+            tree.leaf_low[leaf, j], tree.leaf_high[leaf, j], tree.leaf_w[leaf, j] = low[j], high[j], v[j]
         tree.count[LEAVES] += 1
 
 

@@ -36,6 +36,7 @@ class Progress:
     network: IntegerNetwork | None
 
 
+SAME_MOMENT = 0.05
 OnProgress = Callable[[Progress], None]
 
 
@@ -143,7 +144,11 @@ class Record:
             self._tell()
 
     def _tell(self) -> None:
+        """Add to the history, where a quick run of bounds for one network leaves only its last, and tell the listener."""
         progress = Progress(self.seconds, self.loss, self.bound, self.network)
+        before = self.history[-1] if self.history else None
+        if before is not None and before.loss == progress.loss and progress.seconds - before.seconds < SAME_MOMENT:
+            self.history.pop()
         self.history.append(progress)
         if self.on_progress is not None:
             self.on_progress(progress)
@@ -178,8 +183,3 @@ def whole_bound(bound: float | None) -> int | None:
     if bound is None or not abs(bound) < 2**62:
         return None
     return ceil(bound - 1e-6 - 1e-9 * abs(bound))
-
-
-def agree(claimed: float | None, exact: int) -> bool:
-    """Whether a solver's objective is the exact one up to float error."""
-    return claimed is not None and abs(claimed - exact) <= 1e-4 + 1e-7 * abs(exact)
