@@ -97,7 +97,7 @@ TEXTS = {
     "Latin-1": ("age,ill\n1,é\n".encode("latin-1"), ["line 2", "UTF-8"]),
     "UTF-16": ("age,ill\n1,no\n".encode("utf-16"), ["UTF-16", "save it as UTF-8"]),
     "only target": (b"ill\nno\nyes\n", ["only column", "at least one feature"]),
-    "endless quote": (b'age,ill\n1,"no\n2,yes\n', ["line", "cells"]),
+    "endless quote": (b'age,ill\n1,"no\n2,yes\n', ["line 3", "repair the line or its quotes"]),
 }
 
 
@@ -106,8 +106,7 @@ def test_bad_files(folder, capsys, text, words):
     Path("bad.csv").write_bytes(text)
     message = train(capsys, "bad.csv")
     assert "bad.csv" in message or "'ill'" in message
-    if "endless" not in message:
-        assert any(word in message for word in words), message
+    assert all(word in message for word in words), message
 
 
 SOURCES = {
@@ -135,7 +134,7 @@ OPTIONS = {
     "--weight-bound 1000": ["'1000'", "1 to 127"],
     "--weight-bound abc": ["'abc'", "1 to 127"],
     "--weight-bound 1.5": ["'1.5'", "1 to 127"],
-    "--bias-bound 128": ["'128'", "none", "auto"],
+    "--bias-bound 128": ["'128'", "1 to 127", "none", "auto"],
     "--hidden 0": ["positive whole numbers", "16,16"],
     "--hidden 4,,4": ["positive whole numbers", "16,16"],
     "--hidden many": ["positive whole numbers", "16,16"],
@@ -145,8 +144,8 @@ OPTIONS = {
     "--node-limit -5": ["node limit", "-5"],
     "--memory-limit 0": ["memory limit", "at least 1"],
     "--threads 0": ["at least one thread"],
-    "--seed -1": ["--seed", "0<=x<="],
-    "--seed 99999999999": ["--seed", "0<=x<="],
+    "--seed -1": ["--seed"],
+    "--seed 99999999999": ["--seed"],
     "--max-nonzeros -1": ["max_nonzeros", "at least 0"],
     "--max-nonzeros 1 --weight-bound binary": ["binary", "use ternary"],
     "--neuron-price 1": ["hidden layer"],
@@ -186,12 +185,10 @@ def test_usage_errors_are_exit_code_1(capsys, arguments):
 
 
 def test_openml_without_network(folder, capsys, monkeypatch):
-    import sklearn.datasets
-
-    def offline(**_):
+    def offline(*_, **__):
         raise OSError("no route to host")
 
-    monkeypatch.setattr(sklearn.datasets, "fetch_openml", offline)
+    monkeypatch.setattr("sklearn.datasets._openml.urlopen", offline)
     message = train(capsys, "openml:adult")
     assert "does not answer" in message
     assert "download the set elsewhere" in message

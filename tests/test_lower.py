@@ -180,6 +180,6 @@ def test_a_million_nonzeros_take_seconds(rng):
     columns = rng.integers(0, 1000, (100_000, 10))
     builder.rows([Terms(x[columns], 0.25)], lower=-1, when=(z[columns[:, 0]], 1))
     milp = builder.build()
-    began = time.perf_counter()
+    began = time.process_time()
     integer_rows(big_m(milp))
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10

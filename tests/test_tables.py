@@ -1,16 +1,19 @@
 """Tables: what is read, and what is refused with which words."""
 
+import csv
 import io
 import sys
+from contextlib import suppress
 from urllib.error import URLError
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provenn._table_checks import check_cells, check_memory, check_numbers, check_width
+from provenn._table_csv import MISSING, parse_csv
 from provenn.errors import InputError
 from provenn.tables import SETS, Table, labels_of, read_table, split_target
 
@@ -90,10 +93,11 @@ def test_openml(monkeypatch):
     monkeypatch.setattr(sklearn.datasets, "fetch_openml", fetched)
     assert read_table("openml:some").default_target == "ill"
 
-    def offline(**_):
+    def offline(*_, **__):
         raise URLError("no route")
 
-    monkeypatch.setattr(sklearn.datasets, "fetch_openml", offline)
+    monkeypatch.undo()
+    monkeypatch.setattr("sklearn.datasets._openml.urlopen", offline)
     with pytest.raises(InputError, match=r"openml.org does not answer .* check the network"):
         read_table("openml:some")
     with pytest.raises(InputError, match="needs the name"):
@@ -120,6 +124,27 @@ def test_openml(monkeypatch):
 def test_bad_csv(tmp_path, text, words):
     with pytest.raises(InputError, match=words):
         read_table(written(tmp_path, text))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=60) | st.text(alphabet='ab1.,;"\n\r\t? \ufeff', max_size=60).map(str.encode))
+def test_any_bytes_are_a_table_or_an_input_error(content):
+    with suppress(InputError):
+        frame = parse_csv(content, "bytes")
+        assert frame.columns.is_unique
+        assert all(isinstance(name, str) and name for name in frame.columns)
+
+
+@given(
+    st.lists(st.tuples(st.integers(), st.text(st.characters(codec="utf-8", exclude_characters="\0\r"))), min_size=1),
+    st.sampled_from([",", ";", "\t"]),
+)
+def test_written_csv_reads_back(rows, delimiter):
+    text = pd.DataFrame(rows, columns=["number", "text"]).to_csv(sep=delimiter, index=False, quoting=csv.QUOTE_ALL)
+    frame = parse_csv(text.encode(), "written")
+    assert [int(n) for n in frame["number"]] == [n for n, _ in rows]
+    for (_, wrote), read in zip(rows, frame["text"].tolist(), strict=True):
+        assert str(read) == wrote or wrote.strip() in MISSING or str(read) == wrote.strip() or wrote[:1].isdigit()
 
 
 def test_bad_paths(tmp_path):
@@ -202,7 +227,7 @@ def test_labels_keep_their_types(values):
 def test_text_in_numeric_columns():
     check_numbers(pd.DataFrame({"x": ["a", "b", "1"]}))
     check_numbers(pd.DataFrame({"x": ["1", "2", "b"]}), ["x"])
-    with pytest.raises(InputError, match="column 'x', row 3: text 'b' in a numeric column.*--categorical x"):
+    with pytest.raises(InputError, match=r"column 'x', row 3: text 'b' in a numeric column.*--categorical x"):
         check_numbers(pd.DataFrame({"x": ["1", "2", "b"]}))
     with pytest.raises(InputError, match="column 'x', row 1: '1,5' has a decimal comma"):
         check_numbers(pd.DataFrame({"x": ["1,5", "2,5"]}))

@@ -13,7 +13,7 @@ MISSING = ("", "?", "NA", "N/A", "NaN", "nan", "null", "NULL")
 
 
 def parse_csv(data: bytes, name: str, delimiter: str | None = None) -> pd.DataFrame:
-    """Parse CSV text in UTF-8 with a line of column names.
+    r"""Parse CSV text in UTF-8 with a line of column names.
 
     Parameters
     ----------
@@ -31,24 +31,27 @@ def parse_csv(data: bytes, name: str, delimiter: str | None = None) -> pd.DataFr
 
     Examples
     --------
-    >>> parse_csv(b"a;b\\n1;x\\n2;?\\n", "example")["b"].isna().tolist()
+    >>> parse_csv(b"a;b\n1;x\n2;?\n", "example")["b"].isna().tolist()
     [False, True]
     """
     text = _decode(data, name)
     separator = delimiter or _sniff(text)
     names, header_lines = _check_rows(text, separator, name)
-    return pd.read_csv(
-        io.StringIO(text),
-        sep=separator,
-        names=names,
-        header=None,
-        skiprows=header_lines,
-        index_col=False,
-        skipinitialspace=True,
-        keep_default_na=False,
-        na_values=list(MISSING),
-        low_memory=False,
-    )
+    try:
+        return pd.read_csv(
+            io.StringIO(text),
+            sep=separator,
+            names=names,
+            header=None,
+            skiprows=header_lines,
+            index_col=False,
+            skipinitialspace=True,
+            keep_default_na=False,
+            na_values=list(MISSING),
+            low_memory=False,
+        )
+    except ValueError as error:
+        raise InputError(f"{name} is no table in CSV: {error}; repair the file") from error
 
 
 def _decode(data: bytes, name: str) -> str:
@@ -80,8 +83,11 @@ def _sniff(text: str) -> str:
 
 
 def _check_rows(text: str, delimiter: str, name: str) -> tuple[list[str], int]:
-    """Return the column names and the lines that they take; refuse rows of another width, which pandas would fill up or cut off."""
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    """Return the column names and the lines that they take.
+
+    Rows of another width are refused: pandas would fill them up or cut them off.
+    """
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True, strict=True)
     try:
         header = next(row for row in reader if row)
         width, lines = len(header), reader.line_num

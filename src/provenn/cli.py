@@ -101,7 +101,7 @@ def train(
     options = {
         "hidden_layer_sizes": _sizes(hidden),
         "weight_bound": _bound(weight_bound, "--weight-bound"),
-        "bias_bound": None if bias_bound == "none" else _bound(bias_bound, "--bias-bound", ("auto",)),
+        "bias_bound": None if bias_bound == "none" else _bound(bias_bound, "--bias-bound", ("auto", "none")),
         "loss": _one_of(loss, LOSSES, "--loss"),
         "temperature": temperature,
         "solver": _one_of(solver, SOLVERS, "--solver"),
@@ -145,7 +145,8 @@ def predict(
 def verify(model: Model, data: Data, as_json: Json = False) -> None:
     """Recompute a certificate from the data.
 
-    Loss, domains and data fingerprint are recomputed in exact integers from the training data. Exit code 0 when everything agrees and 1 when not. The bound is the claim of its prover.
+    Loss, domains and data fingerprint are recomputed in exact integers from the training data.
+    Exit code 0 when everything agrees and 1 when not. The bound is the claim of its prover.
     """
     from provenn._cli_commands import run_verify
 
@@ -237,12 +238,9 @@ def _explain(error: BaseException) -> tuple[str, int]:
     """Return the message and the exit code of an exception."""
     if isinstance(error, typer.Abort | KeyboardInterrupt):
         return "interrupted before there was an answer", BAD_INPUT
-    if isinstance(error, InfeasibleError):
-        return str(error), INFEASIBLE
-    if isinstance(error, NoAnswerError | SolverError):
-        return str(error), NO_ANSWER
     if isinstance(error, ProvennError):
-        return str(error), BAD_INPUT
+        without_answer = NO_ANSWER if isinstance(error, NoAnswerError | SolverError) else BAD_INPUT
+        return " ".join(str(error).split()), INFEASIBLE if isinstance(error, InfeasibleError) else without_answer
     if isinstance(error, MemoryError):
         return "not enough memory; train on fewer samples or columns, or with a coarser encoding", BAD_INPUT
     usage: Any = getattr(error, "format_message", None)

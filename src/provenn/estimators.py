@@ -59,8 +59,8 @@ def loss_of(loss: str | Loss, temperature: float) -> Loss:
 def trainer_of(solver: Any, problem: Problem) -> Trainer:
     """Turn "auto", "convex", the name of a solver, a `Solver` or a `Trainer` into a trainer.
 
-    "auto" is the convex engine where it applies; elsewhere CP-SAT on the MILP, or HiGHS for
-    losses that say that they are mostly linear.
+    "auto" is the convex engine where it applies; elsewhere CP-SAT on the MILP, or HiGHS where
+    the MILP is mostly linear over wide ranges.
     """
     if isinstance(solver, Trainer):
         return solver
@@ -72,7 +72,8 @@ def trainer_of(solver: Any, problem: Problem) -> Trainer:
     if solver != "auto" and solver not in names:
         raise InputError(f"unknown solver {solver!r}: choose one of auto, convex, {', '.join(names)}")
     if solver == "auto":
-        solver = "highs" if problem.loss.linear else "cpsat"
+        wide = problem.loss.linear or (problem.loss.convex and not problem.architecture.hidden)
+        solver = "highs" if wide else "cpsat"
     return Exact(Solver.create(solver))
 
 

@@ -78,7 +78,7 @@ class LoadedModel:
 
     def scores(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Return scores in real units, shape (n, n_outputs); two classes: class 1 from 0 up."""
-        return self.network.scores(self.encode(frame)) * self.estimator.score_unit
+        return self.network.scores(self.encode(frame)).astype(np.float64) * self.estimator.score_unit
 
     def predict(self, frame: pd.DataFrame) -> NDArray[Any]:
         """Return labels of shape (n,)."""
@@ -122,7 +122,7 @@ def save_model(
     --------
     >>> import tempfile
     >>> X = pd.DataFrame({"age": [30, 40, 50, 60]})
-    >>> model = IntegerNetworkClassifier().fit(X, ["no", "no", "yes", "yes"])
+    >>> model = IntegerNetworkClassifier(weight_bound=9).fit(X, ["no", "no", "yes", "yes"])
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     save_model(f"{folder}/model.json", model, "ill")
     ...     load_model(f"{folder}/model.json").predict(X).tolist()
@@ -257,24 +257,31 @@ def _loss_from_dict(data: dict[str, Any]) -> Loss:
 
 
 def _plain_option(name: str, value: Any) -> Any:
-    """Return an option of the estimator as JSON data; objects that have no such form as their name or None."""
-    if isinstance(value, IntegerDomain):
-        return value.to_dict()
+    """Return an option of the estimator as JSON data; a loss or random state that is an object becomes None."""
     if isinstance(value, Loss | np.random.RandomState):
         return None
-    if isinstance(value, float) and math.isinf(value):
-        return "inf"
+    if isinstance(value, IntegerDomain):
+        return value.to_dict()
     if isinstance(value, Solver | Trainer):
         return type(value.solver if isinstance(value, Exact) else value).__module__.rsplit(".", 1)[-1]
+    if isinstance(value, dict):
+        return _plain_mapping(name, value)
+    return _plain_value(value)
+
+
+def _plain_mapping(name: str, value: dict[Any, Any]) -> Any:
+    """Return class weights as pairs, whose labels keep their types, and feature signs as a mapping."""
+    if name == "class_weight":
+        return [[_plain_value(label), float(weight)] for label, weight in value.items()]
+    return {str(key): int(sign) for key, sign in value.items()}
+
+
+def _plain_value(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
-    if name == "class_weight" and isinstance(value, dict):
-        return [[_plain_option("", label), float(weight)] for label, weight in value.items()]
-    if isinstance(value, dict):
-        return {str(key): int(sign) for key, sign in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain_option("", item) for item in value]
-    return value
+        return [_plain_value(item) for item in value]
+    return "inf" if isinstance(value, float) and math.isinf(value) else value
 
 
 def _option(name: str, value: Any) -> Any:

@@ -141,7 +141,7 @@ def _csv(path: Path) -> pd.DataFrame:
 def _parquet(path: Path) -> pd.DataFrame:
     try:
         import pyarrow as arrow
-        import pyarrow.parquet as parquet
+        from pyarrow import parquet
     except ImportError as error:
         raise MissingDependencyError("Parquet files need pyarrow: pip install pyarrow") from error
     try:
@@ -207,7 +207,7 @@ def _from_openml(name: str, source: str) -> Table:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            bunch = fetch_openml(**wanted, as_frame=True, parser="auto", n_retries=1, delay=0)
+            bunch = fetch_openml(**wanted, as_frame=True, parser="auto", n_retries=1, delay=0.1)
     except OSError as error:
         raise InputError(
             f"{source} cannot be fetched: openml.org does not answer ({error}); check the network, or download the "

@@ -173,11 +173,10 @@ def test_gurobi_explains_its_licence():
     x = builder.columns("x", (2100,), 0, 1)
     builder.rows([Terms(x, 1.0)], lower=3)
     try:
-        found = solver.solve(builder.build())
+        status = solver.solve(builder.build()).status
     except SolverError as error:
-        assert re.search("2000.*cpsat or highs", str(error))
-    else:
-        assert found.status is Status.OPTIMAL
+        status = str(error)
+    assert status is Status.OPTIMAL or re.search("2000.*cpsat or highs", str(status))
 
 
 def test_default_follows_the_columns():
@@ -207,7 +206,7 @@ def test_cpsat_refuses_what_is_not_exact():
 
 def test_cpsat_modes_agree():
     model = next(model for model in MODELS if model.name == "set_cover")
-    for options in ({"mode": "core"}, {"mode": "default"}, {"workers": 3}):
+    for options in ({"mode": "core"}, {"mode": "default"}, {"workers": 4}):
         check(Solver.create("cpsat", **options), model)
 
 

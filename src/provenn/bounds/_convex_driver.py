@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.bounds._convex_nodes import open_root, search
+from provenn.bounds._convex_branch import search
 from provenn.bounds._convex_search import anneal
 from provenn.bounds._convex_setup import make_root, make_samples, make_tree, score_shifts
 from provenn.bounds._convex_tree import BEST, CUTOFF, HEAP, LEAVES, NODES, POINTS, SPARE
@@ -84,7 +84,9 @@ class Search:
         reach = np.maximum(np.abs(low), np.abs(high))
         self.samples = make_samples(A, problem.multiplicity, problem.curve, reach)
         plain = problem.price == 0 and problem.max_nonzeros is None
-        shifts = score_shifts(A, low, high, step) if plain else (np.zeros((0, len(low)), np.int64), np.zeros(0, np.int64))
+        shifts = (
+            score_shifts(A, low, high, step) if plain else (np.zeros((0, len(low)), np.int64), np.zeros(0, np.int64))
+        )
         constant = problem.price * problem.forced_nonzeros()
         slack = float(problem.curve.slack) * float(problem.multiplicity.sum()) - constant
         budget = -1 if problem.max_nonzeros is None else problem.max_nonzeros - problem.forced_nonzeros()
@@ -92,11 +94,17 @@ class Search:
         self.tree = make_tree(FIRST_CAPACITY, len(low), self.record_size())
         self.set_levels()
         self.anneal()
-        v = np.minimum(np.maximum(np.zeros(len(low)), self.root.low), self.root.high)
-        self.tree.spare[0], self.tree.count[SPARE] = 0, len(self.tree.spare)
-        bound = open_root(self.samples, self.root, self.tree, v)
-        self.raise_bound(bound)
-        self.root_bound = self.bound
+        self.open_root()
+
+    def open_root(self) -> None:
+        """Make the root the only open node; it has no bound before it is expanded."""
+        tree, root = self.tree, self.root
+        tree.count[SPARE] -= 1
+        node = int(tree.spare[tree.count[SPARE]])
+        tree.low[node], tree.high[node] = root.low, root.high
+        tree.w[node] = np.clip(0.0, root.low, root.high)
+        tree.bound[node], tree.penalty[node] = -math.inf, 0.0
+        tree.heap[0], tree.count[HEAP] = node, 1
 
     def record_size(self) -> int:
         """Return the capacity of the buffer of closed leaves."""
@@ -105,7 +113,9 @@ class Search:
     def anneal(self) -> None:
         """Anneal from the incumbent, with work and not time as the limit."""
         assert self.answer is not None
-        work = max(1, len(self.samples.weight) if self.samples.dense.size else self.samples.row_start[-1] // len(self.root.low))
+        work = max(
+            1, len(self.samples.weight) if self.samples.dense.size else self.samples.row_start[-1] // len(self.root.low)
+        )
         steps = int(min(ANNEALING_STEPS, ANNEALING_WORK // work, 2e6 * self.limits.seconds + 1))
         rng = np.random.default_rng(self.limits.seed)
         v = self.problem.pack(self.answer[1], self.answer[2])
@@ -170,6 +180,8 @@ class Search:
         self.nodes = int(tree.count[NODES])
         self.drain()
         self.raise_bound(float(tree.bound[tree.heap[0]]) if tree.count[HEAP] else math.inf)
+        if self.nodes <= 1:
+            self.root_bound = self.bound
         if tree.count[SPARE] < 8:
             self.tree = make_tree(2 * len(tree.bound), tree.low.shape[1], self.record_size(), tree)
 
@@ -207,6 +219,11 @@ class Search:
         low, high, w, kind = (np.concatenate(parts) for parts in zip(empty, *self.leaves, strict=True))
         shifts, reference, anchor = self.root.shifts, self.root.reference, self.root.anchor
         return Leaves(
-            low.astype(np.int64), high.astype(np.int64), w.astype(np.float64), kind, shifts.astype(np.int64),
-            reference, anchor.astype(np.int64),
+            low.astype(np.int64),
+            high.astype(np.int64),
+            w.astype(np.float64),
+            kind,
+            shifts.astype(np.int64),
+            reference,
+            anchor.astype(np.int64),
         )

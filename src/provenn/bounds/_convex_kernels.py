@@ -53,21 +53,18 @@ class Samples(NamedTuple):
 
 
 @njit(cache=True, fastmath=REORDER)
-def scores(samples: Samples, v: Floats, z: Floats) -> None:
-    """Write ``z = A v``."""
+def scores(samples: Samples, start: Floats, free: Integers, x: Floats, z: Floats) -> None:
+    """Write ``z = start + A_free x``."""
     for k in range(len(z)):
-        z[k] = 0.0
-    if samples.dense.shape[1] > 0:
-        for j in range(len(v)):
-            if v[j] != 0.0:
-                column, value = samples.dense[j], v[j]
-                for k in range(len(z)):
-                    z[k] += value * column[k]
-        return
-    for j in range(len(v)):
-        if v[j] != 0.0:
+        z[k] = start[k]
+    for a in range(len(free)):
+        j, value = free[a], x[a]
+        if value != 0.0 and samples.dense.shape[1] > 0:
+            for k in range(len(z)):
+                z[k] += value * samples.dense[j, k]
+        elif value != 0.0:
             for i in range(samples.col_start[j], samples.col_start[j + 1]):
-                z[samples.col_row[i]] += v[j] * samples.col_value[i]
+                z[samples.col_row[i]] += value * samples.col_value[i]
 
 
 @njit(cache=True, fastmath=REORDER)
@@ -289,7 +286,7 @@ def coordinate_descent(
 
 
 @njit(cache=True)
-def newton_step(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, price: Floats) -> None:
+def newton_step(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, price: Floats, C: Floats) -> None:
     """Solve the model on the entries strictly inside their pieces, and move there as far as the box allows.
 
     The step is clipped to the box where that lowers the model, and cut short at the first end otherwise.
@@ -302,7 +299,7 @@ def newton_step(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, pric
             m += 1
     if m == 0:
         return
-    C, y, move = np.empty((m, m)), np.empty(m), np.zeros(p)
+    y, move = np.empty(m), np.zeros(p)
     cholesky(H, inner, m, C)
     for e in range(m):
         a = inner[e]
@@ -365,13 +362,14 @@ def piece(x: float, low: float, high: float, price: float) -> tuple[float, float
 
 
 @njit(cache=True)
-def minimise_model(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, price: Floats, tolerance: float) -> None:
+def minimise_model(
+    H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, price: Floats, tolerance: float, C: Floats
+) -> None:
     """Minimise the model over a box: coordinate descent, and Newton steps where that is too slow."""
-    if coordinate_descent(H, g, x, low, high, price, tolerance, 4):
-        return
-    for _ in range(6):
-        newton_step(H, g, x, low, high, price)
-        if coordinate_descent(H, g, x, low, high, price, tolerance, 2):
+    for trial in range(7):
+        if trial > 0:
+            newton_step(H, g, x, low, high, price, C)
+        if coordinate_descent(H, g, x, low, high, price, tolerance, 4 if trial == 0 else 2):
             return
 
 

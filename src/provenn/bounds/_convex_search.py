@@ -70,7 +70,9 @@ def descend(samples: Samples, root: Root, v: Floats, sweeps: int) -> float:
 @njit(cache=True)
 def begin(samples: Samples, root: Root, v: Floats, z: Floats, now: Floats) -> tuple[float, int]:
     """Write scores and losses of v; return its value and its number of counted non-zeros."""
-    scores(samples, v, z)
+    for k in range(len(z)):
+        now[k] = 0.0
+    scores(samples, now, np.arange(len(v)), v, z)
     value, used = 0.0, 0
     for k in range(len(z)):
         now[k] = samples.weight[k] * curve_point(samples.code, samples.p0, samples.p1, z[k])[0]
@@ -112,6 +114,9 @@ def anneal(samples: Samples, root: Root, v: Floats, uniform: Floats) -> float:
             value += change
             used += more
             if value < best_value:
-                best[:], best_value = v, value
-    v[:] = best
+                best_value = value
+                for e in range(len(v)):
+                    best[e] = v[e]
+    for e in range(len(v)):
+        v[e] = best[e]
     return descend(samples, root, v, 100)

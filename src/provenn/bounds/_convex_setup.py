@@ -103,8 +103,15 @@ def _null_space(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[int]]
 
 
 def make_root(
-    A: Integers, low: Integers, high: Integers, step: Integers, price: Integers, counts: NDArray[np.bool_],
-    budget: int, slack: float, shifts: tuple[Integers, Integers],
+    A: Integers,
+    low: Integers,
+    high: Integers,
+    step: Integers,
+    price: Integers,
+    counts: NDArray[np.bool_],
+    budget: int,
+    slack: float,
+    shifts: tuple[Integers, Integers],
 ) -> Root:
     """Return the root box with the rounding margin of its bounds."""
     n, D = A.shape

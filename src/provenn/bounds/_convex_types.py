@@ -70,7 +70,9 @@ class ConvexProblem:
             raise InputError(f"price and max_nonzeros must be at least 0, got {self.price} and {self.max_nonzeros}")
         boxes = zip(*self.boxes(), strict=True)
         if any(s < 1 or h < lo or (h - lo) % s or max(abs(lo), abs(h)) > LARGEST_WEIGHT for lo, h, s in boxes):
-            raise InputError(f"every box must hold low, low + step, ..., high within -{LARGEST_WEIGHT}..{LARGEST_WEIGHT}")
+            raise InputError(
+                f"every box must hold low, low + step, ..., high within -{LARGEST_WEIGHT}..{LARGEST_WEIGHT}"
+            )
         reach = np.maximum(np.abs(self.boxes()[0]), np.abs(self.boxes()[1])).astype(np.float64)
         if (np.abs(self.signed()).astype(np.float64) @ reach).max() >= LARGEST_SCORE:
             raise OverflowRiskError("scores can exceed 2^52; use a coarser grid or a smaller weight bound")

@@ -191,7 +191,7 @@ class Builder:
         self._upper: list[Floats] = []
         self._integer: list[NDArray[np.bool_]] = []
         self._fills: list[tuple[Columns, Callable[[Any], ArrayLike]]] = []
-        self._coo: list[tuple[Columns, Columns, Floats]] = []
+        self._coo: list[tuple[NDArray[np.int32], NDArray[np.int32], Floats]] = []
         self._row_lower: list[Floats] = []
         self._row_upper: list[Floats] = []
         self._indicator: list[Columns] = []
@@ -255,17 +255,11 @@ class Builder:
         pairs = [np.broadcast_arrays(np.atleast_2d(t.columns), np.atleast_2d(t.values)) for t in terms]
         sizes = [len(columns) for columns, _ in pairs] + [np.size(lower), np.size(upper)]
         count = max(sizes + ([np.size(when[0])] if when is not None else []))
-        rows = np.arange(self.n_rows, self.n_rows + count, dtype=np.int64)
         for columns, values in pairs:
-            width = columns.shape[1]
-            full = (count, width)
-            self._coo.append(
-                (
-                    np.repeat(rows, width),
-                    np.broadcast_to(columns, full).ravel(),
-                    np.broadcast_to(values, full).ravel().astype(np.float64),
-                )
-            )
+            full = (count, columns.shape[1])
+            row, term = np.nonzero(np.broadcast_to(values, full))
+            used = (np.broadcast_to(part, full)[row, term] for part in (columns, values))
+            self._coo.append(((self.n_rows + row).astype(np.int32), next(used).astype(np.int32), next(used) * 1.0))
         self._row_lower.append(np.broadcast_to(np.asarray(lower, dtype=np.float64), count))
         self._row_upper.append(np.broadcast_to(np.asarray(upper, dtype=np.float64), count))
         on, value = (-1, 0) if when is None else when
@@ -296,8 +290,8 @@ class Builder:
         for columns, costs in self._costs:
             np.add.at(c, columns, costs)
         shape = (self.n_rows, self.n_columns)
-        parts = [np.concatenate([entry[k] for entry in self._coo]) if self._coo else np.zeros(0) for k in range(3)]
-        A = sparse.csr_matrix((parts[2], (parts[0].astype(np.int64), parts[1].astype(np.int64))), shape=shape)
+        rows, columns, values = (_join([entry[k] for entry in self._coo]) for k in range(3))
+        A = sparse.csr_matrix((values, (rows.astype(np.int32), columns.astype(np.int32))), shape=shape)
         return MILP(
             c,
             A,

@@ -18,6 +18,9 @@ from provenn.status import Status
 INT64_MIN, INT64_MAX = -(2**63), 2**63 - 1
 PORTFOLIO = ("core", "default_lp", "quick_restart", "max_lp", "reduced_costs", "no_lp")
 """Full subsolvers in the order in which workers get them."""
+MANY_THREADS = 4
+TURNS = 3
+"""Subsolvers that share a single thread, together with local search."""
 NODE_TIME = 1e-3
 """Deterministic time that counts as a node: conflict limits do not hold across subsolvers."""
 
@@ -31,7 +34,9 @@ class Cpsat(Solver):
     mode : "portfolio", "core" or "default"
         "portfolio" runs the workers of `PORTFOLIO`, the first of which raises lower bounds by
         unsatisfiable cores: the stock portfolio ("default") leaves bounds of counting objectives
-        near 0. On one thread they take turns, which is deterministic. "core" runs that worker alone.
+        near 0. With fewer than four threads, one takes turns between three of them and local search:
+        deterministic, and sooner with a proof than two threads of one worker each. "core" runs the
+        first alone.
     workers : int, optional
         Threads; by default those of the limits.
 
@@ -109,10 +114,11 @@ class Cpsat(Solver):
 
 
 def _portfolio(p: Any) -> None:
-    """Choose subsolvers by hand; one thread interleaves two of them."""
-    if p.num_workers == 1:
-        p.interleave_search = True
-    p.subsolvers.extend(PORTFOLIO[: max(p.num_workers, 2)])
+    """Choose subsolvers by hand; few threads would leave no room for local search, so one takes turns."""
+    p.interleave_search = p.num_workers < MANY_THREADS
+    if p.interleave_search:
+        p.num_workers = 1
+    p.subsolvers.extend(PORTFOLIO[: TURNS if p.interleave_search else p.num_workers])
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
 
+import numpy as np
+
 from provenn.errors import InputError
 from provenn.formulations import Problem
 from provenn.milp import Limits
@@ -125,7 +127,7 @@ class Record:
         if start is not None:
             if start.architecture != problem.architecture or start.scale != problem.dataset.scale:
                 raise InputError("the start network has another architecture, weight domain or scale than the problem")
-            self.offer(start)
+            self.offer(_without_dead_inputs(start, problem))
         for favoured in range(problem.architecture.n_classes):
             self.offer(IntegerNetwork.constant(problem.architecture, favoured, problem.dataset.scale))
 
@@ -176,6 +178,14 @@ class Record:
         return TrainResult(
             self.network, certificate, status, tuple(self.history), self.seconds, nodes, message.strip("; ")
         )
+
+
+def _without_dead_inputs(network: IntegerNetwork, problem: Problem) -> IntegerNetwork:
+    """Zero the weights of features that are constant in training, as every model of the problem does."""
+    if not problem.architecture.layers[0].weights.has_zero:
+        return network
+    first = np.where(problem.dataset.live[:, None], network.weights[0], 0)
+    return replace(network, weights=(first, *network.weights[1:]))
 
 
 def whole_bound(bound: float | None) -> int | None:

@@ -1,0 +1,73 @@
+# Every target sets up .venv by itself, and again only when pyproject.toml has changed.
+# Another interpreter: make demo PYTHON=python3.12. Other solvers in the tests: make test TEST_EXTRAS=test,scip,gurobi.
+
+PYTHON ?= python3
+TEST_EXTRAS ?= test,scip
+WORKERS ?= 2
+BENCH_ARGS ?= --seconds 20
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --editable
+OUT := demo-output
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check docs bench clean
+
+help:
+	@echo "make demo    train a score on scikit-learn's breast-cancer data, prove it optimal, predict, verify"
+	@echo "make test    tests, doctests, and every command and example of README and docs"
+	@echo "make check   ruff, mypy and the import contracts"
+	@echo "make docs    the documentation in docs/_build/html; warnings are errors"
+	@echo "make bench   how far proofs get in $(BENCH_ARGS)"
+	@echo "make clean   remove .venv and everything that was built"
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/runtime.stamp: pyproject.toml | $(BIN)/python
+	$(PIP) .
+	@touch $@
+
+# The first training on a machine compiles the kernels of the convex engine; the cache lasts until they change.
+.venv/kernels.stamp: $(wildcard src/provenn/bounds/*.py src/provenn/losses/*.py) | .venv/runtime.stamp
+	@echo "compiling the kernels, once"
+	@printf 'x,y\n0,0\n1,1\n' | $(BIN)/provenn train - --target y --time-limit 900 --quiet > /dev/null
+	@touch $@
+
+.venv/test.stamp: pyproject.toml | $(BIN)/python
+	$(PIP) ".[$(TEST_EXTRAS)]"
+	@touch $@ .venv/runtime.stamp
+
+.venv/check.stamp: pyproject.toml | $(BIN)/python
+	$(PIP) ".[check]"
+	@touch $@ .venv/runtime.stamp
+
+.venv/docs.stamp: pyproject.toml | $(BIN)/python
+	$(PIP) ".[docs]"
+	@touch $@ .venv/runtime.stamp
+
+demo: .venv/runtime.stamp .venv/kernels.stamp
+	@mkdir -p $(OUT)
+	$(BIN)/provenn train sklearn:breast_cancer --weight-bound 5 --max-nonzeros 6 -o $(OUT)/model.json
+	$(BIN)/provenn predict $(OUT)/model.json sklearn:breast_cancer -o $(OUT)/predictions.csv
+	@head -n 6 $(OUT)/predictions.csv
+	$(BIN)/provenn verify $(OUT)/model.json sklearn:breast_cancer
+
+test: .venv/test.stamp
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+check: .venv/check.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+docs: .venv/docs.stamp
+	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
+bench: .venv/runtime.stamp .venv/kernels.stamp
+	$(BIN)/python bench/convex.py $(BENCH_ARGS)
+
+clean:
+	rm -rf .venv $(OUT) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
