@@ -48,7 +48,7 @@ $(BIN)/python:
 
 demo: .venv/runtime.stamp .venv/kernels.stamp
 	@mkdir -p $(OUT)
-	$(BIN)/provenn train sklearn:breast_cancer --weight-bound 5 --max-nonzeros 6 -o $(OUT)/model.json
+	$(BIN)/provenn train sklearn:breast_cancer --quantize thermometer --bits 1 --weight-bound 3 --max-nonzeros 5 -o $(OUT)/model.json
 	$(BIN)/provenn predict $(OUT)/model.json sklearn:breast_cancer -o $(OUT)/predictions.csv
 	@head -n 6 $(OUT)/predictions.csv
 	$(BIN)/provenn verify $(OUT)/model.json sklearn:breast_cancer

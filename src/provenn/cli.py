@@ -96,6 +96,7 @@ def train(
 
     Progress goes to standard error. Ctrl-C keeps the best network so far.
     """
+    # This function is long because every option is declared and named once, here.
     from provenn._cli_train import TrainRequest, run_train
 
     options = {

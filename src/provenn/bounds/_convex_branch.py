@@ -13,7 +13,7 @@ from provenn.bounds._convex_kernels import (
     loss_only,
     scores,
 )
-from provenn.bounds._convex_nodes import dominating_shift, forced_branch, relax, settle
+from provenn.bounds._convex_nodes import couple, relax, settle
 from provenn.bounds._convex_tree import (
     BEST,
     CUTOFF,
@@ -25,7 +25,6 @@ from provenn.bounds._convex_tree import (
     Box,
     Root,
     Tree,
-    close,
     close_node,
     load,
     pop,
@@ -120,35 +119,27 @@ def best_entry(root: Root, box: Box, place: Integers, m: int, room: float, y: Fl
 
 
 @njit(cache=True)
-def choose(tree: Tree, root: Root, box: Box, parent: float, penalty: float, move: Floats) -> tuple[int, float]:
-    """Choose an entry to branch on and where; write how all entries follow when it moves by 1."""
+def choose(tree: Tree, root: Root, box: Box, parent: float, penalty: float, move: Floats) -> int:
+    """Choose an entry to branch on; write how all entries follow when it moves by 1."""
     p = len(box.free)
     inner, place, m = np.empty(p, np.int64), np.empty(p, np.int64), 0
     for a in range(p):
         kink = box.x[a] == 0.0 and box.counts[a] and box.price[a] + penalty > 0.0
         place[a], move[a] = -1, 0.0
-        box.full_low[box.free[a]], box.full_high[box.free[a]] = box.low[a], box.high[a]
         if box.low[a] < box.x[a] < box.high[a] and not kink:
             place[a] = m
             inner[m] = a
             m += 1
     cholesky(box.H, inner, m, box.C)
     y = np.empty(p)
-    j, below = forced_branch(root, box.full_low, box.full_high)
-    chosen = -1
-    for a in range(p):
-        if box.free[a] == j:
-            chosen = a
-    if chosen < 0:
-        chosen = best_entry(root, box, place, m, max(tree.level[CUTOFF] - parent, 1.0), y)
-        below = split_at(root, box, chosen)
+    chosen = best_entry(root, box, place, m, max(tree.level[CUTOFF] - parent, 1.0), y)
     if place[chosen] >= 0:
         inverse_diagonal(box.C, m, place[chosen], y)
         back_substitute(box.C, m, y)
         for e in range(m):
             move[inner[e]] = y[e] / y[place[chosen]]
     move[chosen] = 1.0
-    return chosen, below
+    return chosen
 
 
 @njit(cache=True)
@@ -201,13 +192,11 @@ def expand(samples: Samples, root: Root, tree: Tree, node: int, offer: bool) -> 
                 box.high[chosen] = box.full_high[j] = below
             else:
                 box.low[chosen] = box.full_low[j] = below + root.step[j]
+            if not couple(tree, root, box):
+                continue
             end = min(max(x[chosen], box.low[chosen]), box.high[chosen])
             follow(box, x, g, move, end - x[chosen])
             penalty = start_penalty
-            shift = dominating_shift(root, box.full_low, box.full_high)
-            if shift >= 0:
-                close(tree, box, shift)
-                continue
         rounds = ROUNDS if stage > 0 or parent > -np.inf else ROOT_ROUNDS
         bound, penalty = relax(samples, root, tree, box, parent, penalty, rounds, stage == 0)
         if settle(tree, root, box, bound):
@@ -231,7 +220,8 @@ def expand(samples: Samples, root: Root, tree: Tree, node: int, offer: bool) -> 
         for a in range(p):
             box.x[a] = min(max(box.x[a], box.low[a]), box.high[a])
             x[a], g[a], low[a], high[a] = box.x[a], box.g[a], box.low[a], box.high[a]
-        chosen, below = choose(tree, root, box, parent, penalty, move)
+        chosen = choose(tree, root, box, parent, penalty, move)
+        below = split_at(root, box, chosen)
 
 
 @njit(cache=True, nogil=True)

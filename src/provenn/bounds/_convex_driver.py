@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from provenn.bounds._convex_branch import search
 from provenn.bounds._convex_search import anneal
-from provenn.bounds._convex_setup import make_root, make_samples, make_tree, score_shifts
+from provenn.bounds._convex_setup import into_box, make_root, make_samples, make_tree, relative_box, score_shifts
 from provenn.bounds._convex_tree import BEST, CUTOFF, HEAP, LEAVES, NODES, POINTS, SPARE
-from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves
+from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves, fits
 from provenn.milp.result import Event, Limits, OnEvent
 from provenn.status import Status
 
@@ -20,6 +20,7 @@ CHUNK_SECONDS = 0.05
 ANNEALING_WORK = 10_000_000
 ANNEALING_STEPS = 30_000
 FIRST_CAPACITY = 1024
+RELATIVE_LOSS = 0.15
 
 
 class Search:
@@ -43,8 +44,7 @@ class Search:
             return ConvexResult(Status.INFEASIBLE, None, 0, 0, 0, 0, self.seconds(), 0)
         self.offer_first(start)
         try:
-            self.prepare()
-            status = self.loop()
+            status = self.stopped_before() or self.search()
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
         assert self.answer is not None
@@ -54,6 +54,17 @@ class Search:
         return ConvexResult(
             status, w, b, value, self.bound, self.nodes, self.seconds(), self.root_bound, self.recorded()
         )
+
+    def search(self) -> Status:
+        """Prepare and run chunks of nodes."""
+        self.prepare()
+        return self.loop()
+
+    def stopped_before(self) -> Status | None:
+        """Return the limit that leaves nothing to do, or None."""
+        if self.limits.nodes == 0:
+            return Status.NODE_LIMIT
+        return Status.TIME_LIMIT if self.limits.seconds == 0 else None
 
     def seconds(self) -> float:
         """Return the time since the search began."""
@@ -77,34 +88,63 @@ class Search:
         self.send("incumbent")
 
     def prepare(self) -> None:
-        """Build the arrays, anneal for a first incumbent, and bound the root."""
-        problem = self.problem
-        low, high, step = problem.boxes()
-        A, counts = problem.signed(), problem.counts()
-        reach = np.maximum(np.abs(low), np.abs(high))
-        self.samples = make_samples(A, problem.multiplicity, problem.curve, reach)
-        plain = problem.price == 0 and problem.max_nonzeros is None
-        shifts = (
-            score_shifts(A, low, high, step) if plain else (np.zeros((0, len(low)), np.int64), np.zeros(0, np.int64))
-        )
-        constant = problem.price * problem.forced_nonzeros()
-        slack = float(problem.curve.slack) * float(problem.multiplicity.sum()) - constant
-        budget = -1 if problem.max_nonzeros is None else problem.max_nonzeros - problem.forced_nonzeros()
-        self.root = make_root(A, low, high, step, problem.price * counts, counts, budget, slack, shifts)
-        self.tree = make_tree(FIRST_CAPACITY, len(low), self.record_size())
-        self.set_levels()
-        self.anneal()
-        self.open_root()
+        """Anneal for a first incumbent; expand the root of the plain box and, where there are shifts, of the relative one.
 
-    def open_root(self) -> None:
-        """Make the root the only open node; it has no bound before it is expanded."""
-        tree, root = self.tree, self.root
+        Points with equal scores make the plain search repeat itself; the relative box has one
+        of each class, but it is wider and forgets how the entries of a class limit each other.
+        It is used when that costs little of the bound.
+        """
+        self.A = self.problem.signed()
+        self.use_root(None)
+        self.anneal()
+        plain = self.expand_root()
+        shifts = self.usable_shifts()
+        if shifts is not None and plain < math.inf:
+            saved = self.root, self.tree, self.samples, self.leaves
+            self.use_root(shifts)
+            assert self.answer is not None
+            if self.expand_root() < plain - RELATIVE_LOSS * (self.answer[0] - plain):
+                self.root, self.tree, self.samples, self.leaves = saved
+                self.set_levels()
+        self.settle()
+        self.root_bound = self.bound
+
+    def usable_shifts(self) -> tuple[Integers, Integers] | None:
+        """Return the shifts of the scores, unless prices or a budget tell shifted points apart."""
+        if self.problem.price > 0 or self.problem.max_nonzeros is not None:
+            return None
+        low, high, step = self.problem.boxes()
+        shifts = score_shifts(self.A, low, high, step)
+        if len(shifts[0]) == 0 or not fits(self.A, *relative_box(low, high, step, *shifts)[:2]):
+            return None
+        return shifts
+
+    def expand_root(self) -> float:
+        """Process the root node and return the lowest bound of what is open then."""
+        search(self.samples, self.root, self.tree, 1)
+        self.take_over()
+        return float(self.tree.bound[self.tree.heap[0]]) if self.tree.count[HEAP] else math.inf
+
+    def use_root(self, shifts: tuple[Integers, Integers] | None) -> None:
+        """Set up samples, root and tree, with the root as the only open node; it has no bound before it is expanded."""
+        problem = self.problem
+        counts, forced = problem.counts(), problem.forced_nonzeros()
+        budget = -1 if problem.max_nonzeros is None else problem.max_nonzeros - forced
+        slack = float(problem.curve.slack) * float(problem.multiplicity.sum()) - problem.price * forced
+        n = len(problem.t)
+        self.root = make_root(n, problem.boxes(), problem.price * counts, counts, budget, slack, shifts)
+        reach = np.maximum(np.abs(self.root.low), np.abs(self.root.high))
+        self.samples = make_samples(self.A, problem.multiplicity, problem.curve, reach)
+        self.leaves = []
+        self.tree = make_tree(FIRST_CAPACITY, len(reach), self.record_size())
+        tree = self.tree
         tree.count[SPARE] -= 1
         node = int(tree.spare[tree.count[SPARE]])
-        tree.low[node], tree.high[node] = root.low, root.high
-        tree.w[node] = np.clip(0.0, root.low, root.high)
+        tree.low[node], tree.high[node] = self.root.low, self.root.high
+        tree.w[node] = np.clip(0.0, self.root.low, self.root.high)
         tree.bound[node], tree.penalty[node] = -math.inf, 0.0
         tree.heap[0], tree.count[HEAP] = node, 1
+        self.set_levels()
 
     def record_size(self) -> int:
         """Return the capacity of the buffer of closed leaves."""
@@ -125,8 +165,10 @@ class Search:
     def offer(self, v: NDArray[np.float64]) -> None:
         """Evaluate a point exactly; keep it if it is better."""
         assert self.answer is not None
-        w, b = self.problem.unpack(v)
-        if not self.problem.allows(w, b):
+        inside = into_box(self.root, v)
+        w, b = self.problem.unpack(v if inside is None else inside)
+        if inside is None or not self.problem.allows(w, b):
+            self.set_levels()
             return
         value = self.problem.value(w, b)
         if value < self.answer[0]:
@@ -140,7 +182,7 @@ class Search:
         value = self.answer[0]
         cutoff = float(value - 1)
         self.tree.level[CUTOFF] = cutoff if int(cutoff) >= value - 1 else math.nextafter(cutoff, math.inf)
-        self.tree.level[BEST] = min(self.tree.level[BEST], float(value))
+        self.tree.level[BEST] = float(value)
 
     def raise_bound(self, bound: float) -> None:
         """Raise the proven bound to a certified bound of all open nodes, rounded up, or to the incumbent."""
@@ -171,17 +213,19 @@ class Search:
             elif spent > CHUNK_SECONDS:
                 chunk = max(1, chunk // 2)
 
-    def settle(self) -> None:
-        """Take over what the kernels handed back: points, leaves, the bound; make room for more nodes."""
-        tree = self.tree
-        for i in range(int(tree.count[POINTS])):
-            self.offer(tree.points[i].copy())
-        tree.count[POINTS] = 0
-        self.nodes = int(tree.count[NODES])
+    def take_over(self) -> None:
+        """Take over what the kernels handed back: points and leaves."""
+        for i in range(int(self.tree.count[POINTS])):
+            self.offer(self.tree.points[i].copy())
+        self.tree.count[POINTS] = 0
+        self.nodes = int(self.tree.count[NODES])
         self.drain()
+
+    def settle(self) -> None:
+        """Take over results, raise the bound, make room for more nodes."""
+        self.take_over()
+        tree = self.tree
         self.raise_bound(float(tree.bound[tree.heap[0]]) if tree.count[HEAP] else math.inf)
-        if self.nodes <= 1:
-            self.root_bound = self.bound
         if tree.count[SPARE] < 8:
             self.tree = make_tree(2 * len(tree.bound), tree.low.shape[1], self.record_size(), tree)
 
@@ -217,13 +261,12 @@ class Search:
         t = self.tree
         empty = (t.leaf_low[:0], t.leaf_high[:0], t.leaf_w[:0], t.leaf_kind[:0])
         low, high, w, kind = (np.concatenate(parts) for parts in zip(empty, *self.leaves, strict=True))
-        shifts, reference, anchor = self.root.shifts, self.root.reference, self.root.anchor
         return Leaves(
             low.astype(np.int64),
             high.astype(np.int64),
             w.astype(np.float64),
             kind,
-            shifts.astype(np.int64),
-            reference,
-            anchor.astype(np.int64),
+            self.root.shifts.astype(np.int64),
+            self.root.low.astype(np.int64),
+            self.root.high.astype(np.int64),
         )

@@ -4,6 +4,7 @@ import numpy as np
 from numba import njit
 
 from provenn.bounds._convex_kernels import (
+    Floats,
     Samples,
     envelope_use,
     gradient,
@@ -14,7 +15,7 @@ from provenn.bounds._convex_kernels import (
     minimise_model,
     scores,
 )
-from provenn.bounds._convex_tree import BY_BOUND, BY_VALUE, CUTOFF, Box, Root, Tree, close, hand_over
+from provenn.bounds._convex_tree import BY_BOUND, BY_VALUE, CUTOFF, EMPTY, Box, Root, Tree, close, hand_over
 
 BISECTIONS = 12
 
@@ -163,52 +164,65 @@ def settle(tree: Tree, root: Root, box: Box, bound: float) -> bool:
 
 
 @njit(cache=True)
-def dominating_shift(root: Root, low: np.ndarray, high: np.ndarray) -> int:
-    """Return a shift that takes the whole box to equal points nearer to the anchors, or -1.
+def shift_range(root: Root, box: Box, least: Floats, most: Floats) -> bool:
+    """Narrow the multiples of the shifts that can bring the box into the original one; False when none can.
 
-    Number 2i subtracts ``shifts[i]``, number 2i + 1 adds it.
+    Entry e of the original point is ``v_e + sum_i z_i shifts_ie`` with integers z; this is
+    interval propagation on ``box_low_e <= v_e + sum_i z_i shifts_ie <= box_high_e``.
     """
-    for i in range(len(root.reference)):
-        j = root.reference[i]
-        if low[j] <= root.anchor[i] <= high[j]:
-            continue
-        sign = -1.0 if low[j] > root.anchor[i] else 1.0
-        inside = True
-        for e in range(len(low)):
-            move = sign * root.shifts[i, e]
-            if low[e] + move < root.low[e] or high[e] + move > root.high[e]:
-                inside = False
-                break
-        if inside:
-            return 2 * i + (1 if sign > 0.0 else 0)
-    return -1
+    for _ in range(2):
+        for e in range(len(box.full_low)):
+            down, up = 0.0, 0.0
+            for i in range(len(least)):
+                u = root.shifts[i, e]
+                down += min(u * least[i], u * most[i])
+                up += max(u * least[i], u * most[i])
+            floor, roof = root.box_low[e] - box.full_high[e], root.box_high[e] - box.full_low[e]
+            if down > roof or up < floor:
+                return False
+            for i in range(len(least)):
+                u = root.shifts[i, e]
+                if u != 0.0:
+                    one = (roof - down + min(u * least[i], u * most[i])) / u
+                    two = (floor - up + max(u * least[i], u * most[i])) / u
+                    down -= min(u * least[i], u * most[i])
+                    up -= max(u * least[i], u * most[i])
+                    least[i] = max(least[i], np.ceil(min(one, two)))
+                    most[i] = min(most[i], np.floor(max(one, two)))
+                    down += min(u * least[i], u * most[i])
+                    up += max(u * least[i], u * most[i])
+                    if least[i] > most[i]:
+                        return False
+    return True
 
 
 @njit(cache=True)
-def forced_branch(root: Root, low: np.ndarray, high: np.ndarray) -> tuple[int, float]:
-    """Return an entry to branch on because of a shift, and the top of its lower half; or -1.
-
-    First each reference splits into below, at and above its anchor. A box on either side
-    splits off what keeps its points from moving towards the anchor, entry by entry, until the
-    rest can be dropped (`dominating_shift`).
-    """
-    for i in range(len(root.reference)):
-        j, anchor = root.reference[i], root.anchor[i]
-        if low[j] < high[j] and low[j] <= anchor <= high[j]:
-            return j, anchor if anchor < high[j] else anchor - root.step[j]
-        if low[j] <= anchor <= high[j]:
-            continue
-        sign = -1.0 if low[j] > anchor else 1.0
-        found, below = -1, 0.0
-        for e in range(len(low)):
-            move = sign * root.shifts[i, e]
-            if high[e] + move < root.low[e] or low[e] + move > root.high[e]:
-                found = -1
-                break
-            if low[e] + move < root.low[e]:
-                found, below = e, root.low[e] - move - root.step[e]
-            elif high[e] + move > root.high[e]:
-                found, below = e, root.high[e] - move
-        if found >= 0:
-            return found, below
-    return -1, 0.0
+def couple(tree: Tree, root: Root, box: Box) -> bool:
+    """Tighten a box (whose full arrays are up to date) to points that some shift takes into the original box."""
+    r = len(root.shifts)
+    if r == 0:
+        return True
+    least, most = root.shift_low.copy(), root.shift_high.copy()
+    if not shift_range(root, box, least, most):
+        close(tree, box, EMPTY)
+        return False
+    for a in range(len(box.free)):
+        e = box.free[a]
+        low, high = root.box_low[e], root.box_high[e]
+        for i in range(r):
+            low -= max(root.shifts[i, e] * least[i], root.shifts[i, e] * most[i])
+            high -= min(root.shifts[i, e] * least[i], root.shifts[i, e] * most[i])
+        low, high = max(low, box.low[a]), min(high, box.high[a])
+        keep_low, keep_high = box.low[a], box.high[a]
+        if low > high:
+            close(tree, box, EMPTY)
+            return False
+        if low > keep_low:
+            box.high[a] = low - root.step[e]
+            close(tree, box, EMPTY)
+        if high < keep_high:
+            box.low[a], box.high[a] = high + root.step[e], keep_high
+            close(tree, box, EMPTY)
+        box.low[a] = box.full_low[e] = low
+        box.high[a] = box.full_high[e] = high
+    return True

@@ -102,35 +102,80 @@ def _null_space(A: NDArray[np.float64]) -> tuple[NDArray[np.float64], list[int]]
     return basis, free
 
 
+def relative_box(
+    low: Integers, high: Integers, step: Integers, shifts: Integers, reference: Integers
+) -> tuple[Integers, Integers, Integers, Integers]:
+    """Fix the reference of each shift at its value nearest to 0 and widen the other entries accordingly.
+
+    Every point v of the box equals ``v' + sum_i z_i shifts_i`` for one v' of the wider box.
+
+    Returns
+    -------
+    low, high : ndarray of shape (D,), int64
+        The wider box.
+    least, most : ndarray of shape (r,), int64
+        Range of z.
+    """
+    zero = np.clip(0, low[reference], high[reference])
+    least = -((zero - low[reference]) // step[reference])
+    most = least + (high[reference] - low[reference]) // step[reference]
+    ends = np.stack([shifts * least[:, None], shifts * most[:, None]])
+    wide_low, wide_high = low - ends.max(axis=0).sum(axis=0), high - ends.min(axis=0).sum(axis=0)
+    anchor = low[reference] - least * step[reference]
+    wide_low[reference] = wide_high[reference] = anchor
+    return wide_low, wide_high, least, most
+
+
 def make_root(
-    A: Integers,
-    low: Integers,
-    high: Integers,
-    step: Integers,
+    n: int,
+    boxes: tuple[Integers, Integers, Integers],
     price: Integers,
     counts: NDArray[np.bool_],
     budget: int,
     slack: float,
-    shifts: tuple[Integers, Integers],
+    shifts: tuple[Integers, Integers] | None = None,
 ) -> Root:
-    """Return the root box with the rounding margin of its bounds."""
-    n, D = A.shape
-    reference = shifts[1]
-    zero = np.clip(0, low[reference], high[reference])
-    anchor = low[reference] + step[reference] * ((zero - low[reference]) // step[reference])
+    """Return the root box, relative to the references where shifts are given."""
+    low, high, step = boxes
+    if shifts is not None:
+        wide_low, wide_high, least, most = relative_box(low, high, step, *shifts)
+    else:
+        wide_low, wide_high, least, most = low, high, np.zeros(0), np.zeros(0)
     return Root(
-        low.astype(np.float64),
-        high.astype(np.float64),
+        wide_low.astype(np.float64),
+        wide_high.astype(np.float64),
         step.astype(np.float64),
         price.astype(np.float64),
         counts,
         budget,
         slack,
-        2.0**-51 * (n + D + 64),
-        shifts[0].astype(np.float64),
-        reference,
-        anchor.astype(np.float64),
+        2.0**-51 * (n + len(low) + 64),
+        shifts[0].astype(np.float64) if shifts is not None else np.zeros((0, len(low))),
+        least.astype(np.float64),
+        most.astype(np.float64),
+        low.astype(np.float64),
+        high.astype(np.float64),
     )
+
+
+def into_box(root: Root, v: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Return a point of the original box with the same scores as v, or None; every combination is tried."""
+    return _shifted(root, v, 0)
+
+
+def _shifted(root: Root, v: NDArray[np.float64], i: int) -> NDArray[np.float64] | None:
+    """Choose the multiples of the shifts i, i + 1, ... so that entries which no later shift moves are in the box."""
+    later = np.any(root.shifts[i:] != 0, axis=0)
+    if np.any(~later & ((v < root.box_low) | (v > root.box_high))):
+        return None
+    if i == len(root.shifts):
+        return v
+    multiples = np.arange(root.shift_low[i], root.shift_high[i] + 1)
+    for z in multiples[np.argsort(np.abs(multiples), kind="stable")]:
+        found = _shifted(root, v + z * root.shifts[i], i + 1)
+        if found is not None:
+            return found
+    return None
 
 
 def make_tree(capacity: int, D: int, record: int, old: Tree | None = None) -> Tree:
@@ -175,4 +220,4 @@ def _copy_into(tree: Tree, old: Tree) -> None:
             getattr(tree, name)[:] = getattr(old, name)
 
 
-__all__ = ["make_root", "make_samples", "make_tree", "score_shifts"]
+__all__ = ["into_box", "make_root", "make_samples", "make_tree", "relative_box", "score_shifts"]

@@ -10,7 +10,7 @@ from provenn.bounds._convex_kernels import Floats, Integers
 
 HEAP, SPARE, NODES, POINTS, LEAVES = 0, 1, 2, 3, 4
 CUTOFF, BEST = 0, 1
-BY_BOUND, BY_VALUE = -1, -2
+BY_BOUND, BY_VALUE, EMPTY = -1, -2, -3
 
 
 class Root(NamedTuple):
@@ -30,10 +30,12 @@ class Root(NamedTuple):
     margin : float
         Relative rounding error of a bound, see `certified`.
     shifts : ndarray of shape (r, D), float64
-        Moves that leave every score as it is; row i is 0 on the references of the others.
-    reference : ndarray of shape (r,), int64
-    anchor : ndarray of shape (r,), float64
-        Among equal points only those are kept whose references are nearest to their anchors.
+        Moves that leave every score as it is. The root box holds one point of each class of
+        points that differ by multiples of them.
+    shift_low, shift_high : ndarray of shape (r,), float64
+        Range of the multiples.
+    box_low, box_high : ndarray of shape (D,), float64
+        The original box; with shifts, a point counts iff some multiples take it there.
     """
 
     low: Floats
@@ -45,8 +47,10 @@ class Root(NamedTuple):
     slack: float
     margin: float
     shifts: Floats
-    reference: Integers
-    anchor: Floats
+    shift_low: Floats
+    shift_high: Floats
+    box_low: Floats
+    box_high: Floats
 
 
 class Tree(NamedTuple):
@@ -165,7 +169,7 @@ def pop(tree: Tree) -> int:
 
 @njit(cache=True)
 def close(tree: Tree, box: Box, kind: int) -> None:
-    """Record the box as a closed leaf, when leaves are recorded: BY_BOUND at x, BY_VALUE, or the number of a shift."""
+    """Record the box as a closed leaf, when leaves are recorded: BY_BOUND at x, BY_VALUE or EMPTY."""
     if len(tree.leaf_kind) == 0:
         return
     leaf = tree.count[LEAVES]

@@ -15,6 +15,12 @@ LARGEST_SCORE = 2**52
 LARGEST_WEIGHT = 2**15 - 1
 
 
+def fits(A: Integers, low: Integers, high: Integers) -> bool:
+    """Whether weights fit int16 and scores are exact in floats."""
+    reach = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
+    return bool(reach.max() <= LARGEST_WEIGHT and (np.abs(A.astype(np.float64)) @ reach).max() < LARGEST_SCORE)
+
+
 @dataclass(frozen=True)
 class ConvexProblem:
     """One neuron: minimise a convex loss of its scores over integer weights.
@@ -73,8 +79,7 @@ class ConvexProblem:
             raise InputError(
                 f"every box must hold low, low + step, ..., high within -{LARGEST_WEIGHT}..{LARGEST_WEIGHT}"
             )
-        reach = np.maximum(np.abs(self.boxes()[0]), np.abs(self.boxes()[1])).astype(np.float64)
-        if (np.abs(self.signed()).astype(np.float64) @ reach).max() >= LARGEST_SCORE:
+        if not fits(self.signed(), *self.boxes()[:2]):
             raise OverflowRiskError("scores can exceed 2^52; use a coarser grid or a smaller weight bound")
 
     def boxes(self) -> tuple[Integers, Integers, Integers]:
@@ -149,12 +154,12 @@ class Leaves:
     w : ndarray of shape (m, D), float64
         Point whose tangent bound closes the box (see `minimise`).
     kind : ndarray of shape (m,), int64
-        -1: closed by its bound; -2: a single point; 2i or 2i + 1: the box minus or plus
-        ``shifts[i]`` lies in the root box, has the same scores, and is nearer to the anchors.
+        -1: closed by its bound; -2: a single point; -3: no point of it belongs to the problem's box.
     shifts : ndarray of shape (r, D), int64
-        Moves u with ``A u = 0``.
-    reference, anchor : ndarray of shape (r,), int64
-        Of equal points the search keeps those with smallest ``sum |v_reference - anchor|``.
+        Moves u with ``A u = 0``. A point v of the root box counts iff ``v + sum_i z_i shifts_i`` is
+        in the problem's box for some integers z; every point of that box is one of these.
+    root_low, root_high : ndarray of shape (D,), int64
+        The root box; without shifts it is the problem's.
     """
 
     low: Integers
@@ -162,8 +167,8 @@ class Leaves:
     w: NDArray[np.float64]
     kind: Integers
     shifts: Integers
-    reference: Integers
-    anchor: Integers
+    root_low: Integers
+    root_high: Integers
 
 
 @dataclass(frozen=True)
