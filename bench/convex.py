@@ -38,7 +38,9 @@ def heart(folder: Path) -> Table:
 
 def adult(folder: Path) -> Table:
     """Return the training rows, scaled over training and test rows together."""
-    files = [pd.read_csv(folder / "adult" / f"adult.{part}", header=None, skipinitialspace=True) for part in ("data", "test")]
+    files = [
+        pd.read_csv(folder / "adult" / f"adult.{part}", header=None, skipinitialspace=True) for part in ("data", "test")
+    ]
     frame = pd.concat(files, ignore_index=True).dropna()
     texts = [c for c in frame.columns[:-1] if not pd.api.types.is_numeric_dtype(frame[c])]
     X = scaled(pd.get_dummies(frame[frame.columns[:-1]], columns=texts).to_numpy(dtype=float))
@@ -99,7 +101,9 @@ def main() -> None:
     began = time.perf_counter()
     minimise(problem((np.eye(3), np.array([0, 1, 1])), None, 1, 1.0, 0), Limits())
     print(f"first call (compiles or loads the kernels): {time.perf_counter() - began:.1f} s")
-    print(f"{'task':22} {'P':>2} {'tau':>4} {'seconds':>8} {'nodes':>9} {'root':>11} {'value':>11} {'bound':>11} {'gap':>9}")
+    print(
+        f"{'task':22} {'P':>2} {'tau':>4} {'seconds':>8} {'nodes':>9} {'root':>11} {'value':>11} {'bound':>11} {'gap':>9}"
+    )
     for name, table, rows, bound, tau in cases(arguments.data):
         if arguments.only in name and arguments.bound in (None, bound):
             case = problem(table, rows, bound, tau, arguments.seed)

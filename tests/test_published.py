@@ -17,6 +17,7 @@ from provenn.losses.sat_margin import SatMargin
 from provenn.milp import Limits
 from provenn.network import Architecture, Dataset, IntegerDomain
 from provenn.solvers import Solver
+from provenn.status import Status
 from provenn.trainers.exact import Exact
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "instances"
@@ -70,7 +71,8 @@ def test_our_model_reaches_the_published_optimum(entry):
         problem, Limits(seconds=120, threads=2)
     )
     assert result.certificate is not None
-    assert result.certificate.optimal, result
+    assert result.certificate.optimal or result.status is Status.TOLERANCE, result
+    assert result.certificate.gap <= 2e-6
     optimum = CORRECTED.get(entry["name"], entry["optimum"])
     sign = -1 if entry["sense"] == "max" else 1
     assert sign * result.certificate.loss_value == pytest.approx(optimum, abs=1e-6)

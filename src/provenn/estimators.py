@@ -140,7 +140,7 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
     classes_ : ndarray
     encoder_ : TableEncoder
     weight_unit_ : Fraction or int
-        Sample weights are whole multiples of 1 / weight_unit_ in the certificate's loss.
+        Sample weights are whole multiples of ``1 / weight_unit_`` in the certificate's loss.
 
     Examples
     --------

@@ -15,6 +15,7 @@ class Status(Enum):
     """
 
     OPTIMAL = "proven optimal"
+    TOLERANCE = "optimal up to the solver's floating-point tolerance; an exact solver or engine can close the last gap"
     INFEASIBLE = "infeasible: no network satisfies the hard conditions; use a soft loss or relax the constraints"
     UNBOUNDED = "unbounded: the objective can decrease for ever; give every column a bound"
     TIME_LIMIT = "stopped at the time limit; raise it to close the gap"
@@ -27,4 +28,4 @@ class Status(Enum):
     @property
     def stopped_early(self) -> bool:
         """True when the stop says nothing about optimality or feasibility."""
-        return self not in (Status.OPTIMAL, Status.INFEASIBLE, Status.UNBOUNDED)
+        return self not in (Status.OPTIMAL, Status.TOLERANCE, Status.INFEASIBLE, Status.UNBOUNDED)

@@ -33,7 +33,7 @@ def toy(seed, hidden=(), loss=None, n=12, d=3, scale=10, n_classes=2, domain=Non
 TRAINERS = [
     ("convex", lambda: Convex(), {}),
     ("cpsat", lambda: Exact(Solver.create("cpsat", workers=1)), {"hidden": (2,), "loss": MaxCorrect()}),
-    ("highs", lambda: Exact(Solver.create("highs")), {"hidden": (1,)}),
+    ("highs", lambda: Exact(Solver.create("highs")), {"hidden": (1,), "loss": MaxCorrect()}),
 ]
 
 
@@ -93,6 +93,17 @@ def test_both_exact_engines_agree_on_long_ranges():
     assert by_milp.certificate.loss == by_boxes.certificate.loss
     assert by_boxes.certificate.optimal
     assert by_milp.certificate.gap <= 1e-4
+
+
+def test_a_float_solver_proves_long_losses_up_to_its_tolerance():
+    _, problem = toy(1, hidden=(1,))
+    by_floats = Exact(Solver.create("highs")).train(problem, Limits(seconds=60))
+    by_integers = Exact(Solver.create("cpsat")).train(problem, Limits(seconds=60))
+    assert by_integers.certificate.optimal
+    assert by_floats.status is Status.TOLERANCE
+    assert not by_floats.certificate.optimal
+    assert 0 < by_floats.certificate.gap < 2e-6
+    assert by_floats.certificate.bound <= by_integers.certificate.loss <= by_floats.certificate.loss
 
 
 def test_the_convex_engine_says_what_it_cannot_do():

@@ -13,7 +13,7 @@ from provenn.bounds._convex_kernels import (
     loss_only,
     scores,
 )
-from provenn.bounds._convex_nodes import couple, relax, settle
+from provenn.bounds._convex_nodes import couple, dominating_shift, relax, settle, undecided_reference
 from provenn.bounds._convex_tree import (
     BEST,
     CUTOFF,
@@ -25,6 +25,7 @@ from provenn.bounds._convex_tree import (
     Box,
     Root,
     Tree,
+    close,
     close_node,
     load,
     pop,
@@ -39,7 +40,7 @@ ROOT_ROUNDS = 60
 @njit(cache=True)
 def offer_rounded(samples: Samples, root: Root, tree: Tree, box: Box) -> None:
     """Round x to the grid and hand the point to the caller when its loss by floats beats the best one."""
-    p, row = len(box.free), tree.count[POINTS]
+    p, row = len(box.free), tree.counters[POINTS]
     cost, room = box.cost, box.room
     near = np.empty(p)
     for a in range(p):
@@ -55,7 +56,7 @@ def offer_rounded(samples: Samples, root: Root, tree: Tree, box: Box) -> None:
     value = loss_only(samples, box.z) + cost
     if value < tree.level[BEST]:
         tree.level[BEST] = value
-        tree.count[POINTS] += 1
+        tree.counters[POINTS] += 1
         for j in range(len(box.full_x)):
             tree.points[row, j] = box.full_x[j]
         for a in range(p):
@@ -119,27 +120,36 @@ def best_entry(root: Root, box: Box, place: Integers, m: int, room: float, y: Fl
 
 
 @njit(cache=True)
-def choose(tree: Tree, root: Root, box: Box, parent: float, penalty: float, move: Floats) -> int:
-    """Choose an entry to branch on; write how all entries follow when it moves by 1."""
+def choose(tree: Tree, root: Root, box: Box, parent: float, penalty: float, move: Floats) -> tuple[int, float]:
+    """Choose an entry to branch on and where; write how all entries follow when it moves by 1."""
     p = len(box.free)
     inner, place, m = np.empty(p, np.int64), np.empty(p, np.int64), 0
     for a in range(p):
         kink = box.x[a] == 0.0 and box.counts[a] and box.price[a] + penalty > 0.0
         place[a], move[a] = -1, 0.0
+        box.full_low[box.free[a]], box.full_high[box.free[a]] = box.low[a], box.high[a]
         if box.low[a] < box.x[a] < box.high[a] and not kink:
             place[a] = m
             inner[m] = a
             m += 1
     cholesky(box.H, inner, m, box.C)
     y = np.empty(p)
-    chosen = best_entry(root, box, place, m, max(tree.level[CUTOFF] - parent, 1.0), y)
+    i = undecided_reference(root, box)
+    if i >= 0:
+        chosen = 0
+        while box.free[chosen] != root.reference[i]:
+            chosen += 1
+        below = root.anchor[i] if root.anchor[i] < box.high[chosen] else root.anchor[i] - root.step[box.free[chosen]]
+    else:
+        chosen = best_entry(root, box, place, m, max(tree.level[CUTOFF] - parent, 1.0), y)
+        below = split_at(root, box, chosen)
     if place[chosen] >= 0:
         inverse_diagonal(box.C, m, place[chosen], y)
         back_substitute(box.C, m, y)
         for e in range(m):
             move[inner[e]] = y[e] / y[place[chosen]]
     move[chosen] = 1.0
-    return chosen
+    return chosen, below
 
 
 @njit(cache=True)
@@ -192,7 +202,10 @@ def expand(samples: Samples, root: Root, tree: Tree, node: int, offer: bool) -> 
                 box.high[chosen] = box.full_high[j] = below
             else:
                 box.low[chosen] = box.full_low[j] = below + root.step[j]
-            if not couple(tree, root, box):
+            shift = dominating_shift(root, box)
+            if shift >= 0:
+                close(tree, box, shift)
+            if shift >= 0 or not couple(tree, root, box):
                 continue
             end = min(max(x[chosen], box.low[chosen]), box.high[chosen])
             follow(box, x, g, move, end - x[chosen])
@@ -220,8 +233,7 @@ def expand(samples: Samples, root: Root, tree: Tree, node: int, offer: bool) -> 
         for a in range(p):
             box.x[a] = min(max(box.x[a], box.low[a]), box.high[a])
             x[a], g[a], low[a], high[a] = box.x[a], box.g[a], box.low[a], box.high[a]
-        chosen = choose(tree, root, box, parent, penalty, move)
-        below = split_at(root, box, chosen)
+        chosen, below = choose(tree, root, box, parent, penalty, move)
 
 
 @njit(cache=True, nogil=True)
@@ -229,13 +241,13 @@ def search(samples: Samples, root: Root, tree: Tree, nodes: int) -> None:
     """Process up to `nodes` nodes, best bound first; stop early when a buffer could overflow or a point waits."""
     D = len(root.low)
     for _ in range(nodes):
-        if tree.count[HEAP] == 0 or tree.count[SPARE] < 4 or tree.count[POINTS] > 0:
+        if tree.counters[HEAP] == 0 or tree.counters[SPARE] < 4 or tree.counters[POINTS] > 0:
             return
-        if len(tree.leaf_kind) > 0 and len(tree.leaf_kind) - tree.count[LEAVES] < 8 * D + 8:
+        if len(tree.leaf_kind) > 0 and len(tree.leaf_kind) - tree.counters[LEAVES] < 8 * D + 8:
             return
         node = pop(tree)
         if tree.bound[node] > tree.level[CUTOFF]:
             close_node(tree, node)
             continue
-        tree.count[NODES] += 1
-        expand(samples, root, tree, node, tree.count[NODES] < 200 or tree.count[NODES] % 16 == 0)
+        tree.counters[NODES] += 1
+        expand(samples, root, tree, node, tree.counters[NODES] < 200 or tree.counters[NODES] % 16 == 0)

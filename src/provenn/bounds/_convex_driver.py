@@ -2,23 +2,25 @@
 
 import math
 import time
-from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from provenn.bounds._convex_branch import search
-from provenn.bounds._convex_search import anneal
+from provenn.bounds._convex_kernels import Samples
+from provenn.bounds._convex_search import anneal, descend
 from provenn.bounds._convex_setup import into_box, make_root, make_samples, make_tree, relative_box, score_shifts
-from provenn.bounds._convex_tree import BEST, CUTOFF, HEAP, LEAVES, NODES, POINTS, SPARE
+from provenn.bounds._convex_tree import BEST, CUTOFF, HEAP, LEAVES, NODES, POINTS, SPARE, Root, Tree
 from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves, fits
 from provenn.milp.result import Event, Limits, OnEvent
 from provenn.status import Status
 
 CHUNK_SECONDS = 0.05
-ANNEALING_WORK = 10_000_000
-ANNEALING_STEPS = 30_000
+ANNEALINGS = 4
+ANNEALING_WORK = 2_500_000
+ANNEALING_STEPS = 8_000
+POLISH_SWEEPS = 20
 FIRST_CAPACITY = 1024
 RELATIVE_LOSS = 0.15
 
@@ -36,7 +38,11 @@ class Search:
         self.answer: tuple[int, Integers, int] | None = None
         self.bound = self.root_bound = 0
         self.nodes = 0
-        self.leaves: list[tuple[NDArray[np.int16], ...]] = []
+        self.leaves: list[tuple[NDArray[Any], ...]] = []
+        self.root: Root
+        self.plain: Root
+        self.tree: Tree
+        self.samples: Samples
 
     def run(self, start: tuple[Integers, int] | None) -> ConvexResult:
         """Search until the proof is complete or a limit is reached."""
@@ -95,13 +101,15 @@ class Search:
         It is used when that costs little of the bound.
         """
         self.A = self.problem.signed()
-        self.use_root(None)
+        self.shifts = self.usable_shifts()
+        self.use_root(relative=False)
+        self.plain = self.root
         self.anneal()
         plain = self.expand_root()
-        shifts = self.usable_shifts()
-        if shifts is not None and plain < math.inf:
+        wide = relative_box(*self.problem.boxes(), *self.shifts)[:2]
+        if len(self.shifts[0]) and plain < math.inf and fits(self.A, *wide):
             saved = self.root, self.tree, self.samples, self.leaves
-            self.use_root(shifts)
+            self.use_root(relative=True)
             assert self.answer is not None
             if self.expand_root() < plain - RELATIVE_LOSS * (self.answer[0] - plain):
                 self.root, self.tree, self.samples, self.leaves = saved
@@ -109,41 +117,38 @@ class Search:
         self.settle()
         self.root_bound = self.bound
 
-    def usable_shifts(self) -> tuple[Integers, Integers] | None:
-        """Return the shifts of the scores, unless prices or a budget tell shifted points apart."""
-        if self.problem.price > 0 or self.problem.max_nonzeros is not None:
-            return None
+    def usable_shifts(self) -> tuple[Integers, Integers]:
+        """Return the shifts of the scores; none where prices or a budget tell shifted points apart."""
         low, high, step = self.problem.boxes()
-        shifts = score_shifts(self.A, low, high, step)
-        if len(shifts[0]) == 0 or not fits(self.A, *relative_box(low, high, step, *shifts)[:2]):
-            return None
-        return shifts
+        if self.problem.price > 0 or self.problem.max_nonzeros is not None:
+            return np.zeros((0, len(low)), np.int64), np.zeros(0, np.int64)
+        return score_shifts(self.A, low, high, step)
 
     def expand_root(self) -> float:
         """Process the root node and return the lowest bound of what is open then."""
         search(self.samples, self.root, self.tree, 1)
         self.take_over()
-        return float(self.tree.bound[self.tree.heap[0]]) if self.tree.count[HEAP] else math.inf
+        return float(self.tree.bound[self.tree.heap[0]]) if self.tree.counters[HEAP] else math.inf
 
-    def use_root(self, shifts: tuple[Integers, Integers] | None) -> None:
+    def use_root(self, relative: bool) -> None:
         """Set up samples, root and tree, with the root as the only open node; it has no bound before it is expanded."""
         problem = self.problem
         counts, forced = problem.counts(), problem.forced_nonzeros()
         budget = -1 if problem.max_nonzeros is None else problem.max_nonzeros - forced
         slack = float(problem.curve.slack) * float(problem.multiplicity.sum()) - problem.price * forced
         n = len(problem.t)
-        self.root = make_root(n, problem.boxes(), problem.price * counts, counts, budget, slack, shifts)
+        self.root = make_root(n, problem.boxes(), problem.price * counts, counts, budget, slack, self.shifts, relative)
         reach = np.maximum(np.abs(self.root.low), np.abs(self.root.high))
         self.samples = make_samples(self.A, problem.multiplicity, problem.curve, reach)
         self.leaves = []
         self.tree = make_tree(FIRST_CAPACITY, len(reach), self.record_size())
         tree = self.tree
-        tree.count[SPARE] -= 1
-        node = int(tree.spare[tree.count[SPARE]])
+        tree.counters[SPARE] -= 1
+        node = int(tree.spare[tree.counters[SPARE]])
         tree.low[node], tree.high[node] = self.root.low, self.root.high
         tree.w[node] = np.clip(0.0, self.root.low, self.root.high)
         tree.bound[node], tree.penalty[node] = -math.inf, 0.0
-        tree.heap[0], tree.count[HEAP] = node, 1
+        tree.heap[0], tree.counters[HEAP] = node, 1
         self.set_levels()
 
     def record_size(self) -> int:
@@ -151,19 +156,19 @@ class Search:
         return 32 * (8 * (len(self.problem.low) + 1) + 8) if self.record else 0
 
     def anneal(self) -> None:
-        """Anneal from the incumbent, with work and not time as the limit."""
+        """Anneal from the incumbent, with work and not time as the limit, in pieces between which an interrupt gets in."""
         assert self.answer is not None
-        work = max(
-            1, len(self.samples.weight) if self.samples.dense.size else self.samples.row_start[-1] // len(self.root.low)
-        )
-        steps = int(min(ANNEALING_STEPS, ANNEALING_WORK // work, 2e6 * self.limits.seconds + 1))
+        dense, D = self.samples.dense.size > 0, len(self.root.low)
+        work = len(self.samples.weight) if dense else max(1, len(self.samples.row_value) // D)
+        steps = int(min(ANNEALING_STEPS, ANNEALING_WORK // work, 2e5 * self.limits.seconds)) + 1
         rng = np.random.default_rng(self.limits.seed)
-        v = self.problem.pack(self.answer[1], self.answer[2])
-        anneal(self.samples, self.root, v, rng.random((steps, 3)))
-        self.offer(v)
+        for _ in range(ANNEALINGS):
+            v = self.problem.pack(self.answer[1], self.answer[2])
+            anneal(self.samples, self.root, v, rng.random((steps, 3)))
+            self.offer(v, polish=False)
 
-    def offer(self, v: NDArray[np.float64]) -> None:
-        """Evaluate a point exactly; keep it if it is better."""
+    def offer(self, v: NDArray[np.float64], polish: bool = True) -> None:
+        """Evaluate a point exactly; keep it if it is better, and then see what single steps improve."""
         assert self.answer is not None
         inside = into_box(self.root, v)
         w, b = self.problem.unpack(v if inside is None else inside)
@@ -175,6 +180,10 @@ class Search:
             self.answer = (value, w, b)
             self.set_levels()
             self.send("incumbent")
+            if polish:
+                v = self.problem.pack(w, b)
+                descend(self.samples, self.plain, v, POLISH_SWEEPS)
+                self.offer(v, polish=False)
 
     def set_levels(self) -> None:
         """Tell the kernels which bounds close a node: those above ``value - 1``, since values are integers."""
@@ -204,9 +213,9 @@ class Search:
             nodes = chunk
             if self.limits.nodes is not None:
                 nodes = min(nodes, self.limits.nodes - self.nodes)
-            began, before = time.perf_counter(), int(self.tree.count[NODES])
+            began, before = time.perf_counter(), int(self.tree.counters[NODES])
             search(self.samples, self.root, self.tree, nodes)
-            spent, done = time.perf_counter() - began, int(self.tree.count[NODES]) - before
+            spent, done = time.perf_counter() - began, int(self.tree.counters[NODES]) - before
             self.settle()
             if done == nodes and spent < CHUNK_SECONDS / 2:
                 chunk = min(2 * chunk, 100_000)
@@ -215,24 +224,24 @@ class Search:
 
     def take_over(self) -> None:
         """Take over what the kernels handed back: points and leaves."""
-        for i in range(int(self.tree.count[POINTS])):
+        for i in range(int(self.tree.counters[POINTS])):
             self.offer(self.tree.points[i].copy())
-        self.tree.count[POINTS] = 0
-        self.nodes = int(self.tree.count[NODES])
+        self.tree.counters[POINTS] = 0
+        self.nodes = int(self.tree.counters[NODES])
         self.drain()
 
     def settle(self) -> None:
         """Take over results, raise the bound, make room for more nodes."""
         self.take_over()
         tree = self.tree
-        self.raise_bound(float(tree.bound[tree.heap[0]]) if tree.count[HEAP] else math.inf)
-        if tree.count[SPARE] < 8:
+        self.raise_bound(float(tree.bound[tree.heap[0]]) if tree.counters[HEAP] else math.inf)
+        if tree.counters[SPARE] < 8:
             self.tree = make_tree(2 * len(tree.bound), tree.low.shape[1], self.record_size(), tree)
 
     def stopped(self) -> Status | None:
         """Return why to stop now, or None."""
         assert self.answer is not None
-        if self.tree.count[HEAP] == 0 or (self.bound >= self.answer[0] and not self.record):
+        if self.tree.counters[HEAP] == 0 or (self.bound >= self.answer[0] and not self.record):
             return Status.OPTIMAL
         if self.target is not None and self.answer[0] <= self.target:
             return Status.INTERRUPTED
@@ -247,11 +256,11 @@ class Search:
 
     def drain(self) -> None:
         """Move recorded leaves out of the kernels' buffer."""
-        count = int(self.tree.count[LEAVES])
+        count = int(self.tree.counters[LEAVES])
         if count:
             t = self.tree
             self.leaves.append(tuple(a[:count].copy() for a in (t.leaf_low, t.leaf_high, t.leaf_w, t.leaf_kind)))
-            t.count[LEAVES] = 0
+            t.counters[LEAVES] = 0
 
     def recorded(self) -> Leaves | None:
         """Return the record of closed leaves."""
@@ -267,6 +276,8 @@ class Search:
             w.astype(np.float64),
             kind,
             self.root.shifts.astype(np.int64),
+            self.root.reference,
+            self.root.anchor.astype(np.int64),
             self.root.low.astype(np.int64),
             self.root.high.astype(np.int64),
         )

@@ -57,7 +57,7 @@ def model_step(root: Root, box: Box, penalty: float, tolerance: float) -> float:
         if root.budget < 0:
             break
         use = envelope_use(box.x, box.low, box.high, box.counts)
-        if abs(use - box.room) < 0.01 or use <= box.room and penalty == 0.0 or trial == BISECTIONS - 1:
+        if abs(use - box.room) < 0.01 or (use <= box.room and penalty == 0.0) or trial == BISECTIONS - 1:
             break
         if use > box.room:
             bottom = penalty
@@ -199,7 +199,7 @@ def shift_range(root: Root, box: Box, least: Floats, most: Floats) -> bool:
 @njit(cache=True)
 def couple(tree: Tree, root: Root, box: Box) -> bool:
     """Tighten a box (whose full arrays are up to date) to points that some shift takes into the original box."""
-    r = len(root.shifts)
+    r = len(root.shift_low)
     if r == 0:
         return True
     least, most = root.shift_low.copy(), root.shift_high.copy()
@@ -226,3 +226,37 @@ def couple(tree: Tree, root: Root, box: Box) -> bool:
         box.low[a] = box.full_low[e] = low
         box.high[a] = box.full_high[e] = high
     return True
+
+
+@njit(cache=True)
+def dominating_shift(root: Root, box: Box) -> int:
+    """Return a shift that takes the whole box to equal points nearer to the anchors, or -1.
+
+    Number 2i subtracts ``shifts[i]``, number 2i + 1 adds it. Of equal points the one with the
+    smallest ``sum_i |v_reference_i - anchor_i|`` is never dropped, since a shift moves only its
+    own reference.
+    """
+    for i in range(len(root.reference)):
+        j = root.reference[i]
+        if box.full_low[j] <= root.anchor[i] <= box.full_high[j]:
+            continue
+        sign = -1.0 if box.full_low[j] > root.anchor[i] else 1.0
+        inside = True
+        for e in range(len(box.full_low)):
+            move = sign * root.shifts[i, e]
+            if box.full_low[e] + move < root.low[e] or box.full_high[e] + move > root.high[e]:
+                inside = False
+                break
+        if inside:
+            return 2 * i + (1 if sign > 0.0 else 0)
+    return -1
+
+
+@njit(cache=True)
+def undecided_reference(root: Root, box: Box) -> int:
+    """Return the number of a shift whose reference can still be at its anchor or off it, or -1."""
+    for i in range(len(root.reference)):
+        j = root.reference[i]
+        if box.full_low[j] < box.full_high[j] and box.full_low[j] <= root.anchor[i] <= box.full_high[j]:
+            return i
+    return -1

@@ -1,6 +1,5 @@
 """From a problem to the arrays of the compiled kernels: signed samples, root box, shifts, empty tree."""
 
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -133,26 +132,27 @@ def make_root(
     counts: NDArray[np.bool_],
     budget: int,
     slack: float,
-    shifts: tuple[Integers, Integers] | None = None,
+    shifts: tuple[Integers, Integers],
+    relative: bool,
 ) -> Root:
-    """Return the root box, relative to the references where shifts are given."""
+    """Return the root box, the plain one or the one relative to the references of the shifts."""
     low, high, step = boxes
-    if shifts is not None:
-        wide_low, wide_high, least, most = relative_box(low, high, step, *shifts)
-    else:
-        wide_low, wide_high, least, most = low, high, np.zeros(0), np.zeros(0)
+    wide_low, wide_high, least, most = relative_box(*boxes, *shifts)
+    none, reference = np.zeros(0), shifts[1]
     return Root(
-        wide_low.astype(np.float64),
-        wide_high.astype(np.float64),
+        (wide_low if relative else low).astype(np.float64),
+        (wide_high if relative else high).astype(np.float64),
         step.astype(np.float64),
         price.astype(np.float64),
         counts,
         budget,
         slack,
         2.0**-51 * (n + len(low) + 64),
-        shifts[0].astype(np.float64) if shifts is not None else np.zeros((0, len(low))),
-        least.astype(np.float64),
-        most.astype(np.float64),
+        shifts[0].astype(np.float64),
+        least.astype(np.float64) if relative else none,
+        most.astype(np.float64) if relative else none,
+        reference[:0] if relative else reference,
+        none if relative else wide_low[reference].astype(np.float64),
         low.astype(np.float64),
         high.astype(np.float64),
     )
@@ -164,11 +164,13 @@ def into_box(root: Root, v: NDArray[np.float64]) -> NDArray[np.float64] | None:
 
 
 def _shifted(root: Root, v: NDArray[np.float64], i: int) -> NDArray[np.float64] | None:
-    """Choose the multiples of the shifts i, i + 1, ... so that entries which no later shift moves are in the box."""
-    later = np.any(root.shifts[i:] != 0, axis=0)
-    if np.any(~later & ((v < root.box_low) | (v > root.box_high))):
+    """Choose the multiples of the shifts i, i + 1, ... by depth-first search with interval bounds."""
+    left = slice(i, len(root.shift_low))
+    one, two = root.shifts[left] * root.shift_low[left, None], root.shifts[left] * root.shift_high[left, None]
+    down, up = np.minimum(one, two).sum(axis=0), np.maximum(one, two).sum(axis=0)
+    if np.any((v + up < root.box_low) | (v + down > root.box_high)):
         return None
-    if i == len(root.shifts):
+    if i == len(root.shift_low):
         return v
     multiples = np.arange(root.shift_low[i], root.shift_high[i] + 1)
     for z in multiples[np.argsort(np.abs(multiples), kind="stable")]:
@@ -197,7 +199,7 @@ def make_tree(capacity: int, D: int, record: int, old: Tree | None = None) -> Tr
         np.zeros((record, D), np.float32),
         np.zeros(record, np.int64),
     )
-    tree.count[1] = capacity
+    tree.counters[1] = capacity
     if old is not None:
         _copy_into(tree, old)
     return tree
@@ -205,14 +207,14 @@ def make_tree(capacity: int, D: int, record: int, old: Tree | None = None) -> Tr
 
 def _copy_into(tree: Tree, old: Tree) -> None:
     """Copy all nodes; the new spare list has the new slots on top of the old spare ones."""
-    size, spare = len(old.bound), int(old.count[1])
+    size, spare = len(old.bound), int(old.counters[1])
     for name in ("low", "high", "w", "bound", "penalty", "heap"):
         getattr(tree, name)[:size] = getattr(old, name)
     fresh = np.arange(size, len(tree.bound), dtype=np.int64)[::-1]
     tree.spare[:spare] = old.spare[:spare]
     tree.spare[spare : spare + len(fresh)] = fresh
-    tree.count[:] = old.count
-    tree.count[1] = spare + len(fresh)
+    tree.counters[:] = old.counters
+    tree.counters[1] = spare + len(fresh)
     tree.level[:] = old.level
     tree.points[:] = old.points
     if len(tree.leaf_kind):

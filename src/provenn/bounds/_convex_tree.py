@@ -30,12 +30,15 @@ class Root(NamedTuple):
     margin : float
         Relative rounding error of a bound, see `certified`.
     shifts : ndarray of shape (r, D), float64
-        Moves that leave every score as it is. The root box holds one point of each class of
-        points that differ by multiples of them.
+        Moves that leave every score as it is; row i is 0 on the references of the others.
     shift_low, shift_high : ndarray of shape (r,), float64
-        Range of the multiples.
+        In the relative box: range of their multiples; else of shape (0,).
+    reference : ndarray of shape (r,), int64
+        In the plain box: an entry that each shift moves; else of shape (0,).
+    anchor : ndarray of shape (r,), float64
+        Of equal points only those whose references are nearest to their anchors must be kept.
     box_low, box_high : ndarray of shape (D,), float64
-        The original box; with shifts, a point counts iff some multiples take it there.
+        The original box; in the relative box a point counts iff some multiples take it there.
     """
 
     low: Floats
@@ -49,6 +52,8 @@ class Root(NamedTuple):
     shifts: Floats
     shift_low: Floats
     shift_high: Floats
+    reference: Integers
+    anchor: Floats
     box_low: Floats
     box_high: Floats
 
@@ -63,7 +68,7 @@ class Tree(NamedTuple):
         The point where the node's bound was taken; its children start there.
     bound, penalty : ndarray of shape (capacity,), float64
     heap, spare : ndarray of shape (capacity,), int64
-    count : ndarray of shape (8,), int64
+    counters : ndarray of shape (8,), int64
         Sizes of heap and spare, nodes so far, points and leaves in the buffers.
     level : ndarray of shape (2,), float64
         A bound above level[CUTOFF] closes a node; level[BEST] is the lowest loss by floats.
@@ -79,7 +84,7 @@ class Tree(NamedTuple):
     penalty: Floats
     heap: Integers
     spare: Integers
-    count: Integers
+    counters: Integers
     level: Floats
     points: Floats
     leaf_low: NDArray[np.int16]
@@ -130,16 +135,16 @@ class Box(NamedTuple):
 @njit(cache=True)
 def push(tree: Tree, box: Box, point: Floats, bound: float, penalty: float) -> None:
     """Add the box as a node with the point that bounds it; the caller has made sure that there is room."""
-    tree.count[SPARE] -= 1
-    node = tree.spare[tree.count[SPARE]]
+    tree.counters[SPARE] -= 1
+    node = tree.spare[tree.counters[SPARE]]
     for j in range(len(box.full_low)):
         tree.low[node, j], tree.high[node, j] = np.int16(box.full_low[j]), np.int16(box.full_high[j])
         tree.w[node, j] = point[j]
     for a in range(len(box.free)):
         tree.low[node, box.free[a]], tree.high[node, box.free[a]] = np.int16(box.low[a]), np.int16(box.high[a])
     tree.bound[node], tree.penalty[node] = bound, penalty
-    child = tree.count[HEAP]
-    tree.count[HEAP] += 1
+    child = tree.counters[HEAP]
+    tree.counters[HEAP] += 1
     while child > 0 and tree.bound[tree.heap[(child - 1) // 2]] > bound:
         tree.heap[child] = tree.heap[(child - 1) // 2]
         child = (child - 1) // 2
@@ -150,8 +155,8 @@ def push(tree: Tree, box: Box, point: Floats, bound: float, penalty: float) -> N
 def pop(tree: Tree) -> int:
     """Remove and return the node of lowest bound; its slot is free again but still intact."""
     top = tree.heap[0]
-    tree.count[HEAP] -= 1
-    size = tree.count[HEAP]
+    tree.counters[HEAP] -= 1
+    size = tree.counters[HEAP]
     last, hole = tree.heap[size], 0
     while 2 * hole + 1 < size:
         child = 2 * hole + 1
@@ -162,18 +167,18 @@ def pop(tree: Tree) -> int:
         tree.heap[hole] = tree.heap[child]
         hole = child
     tree.heap[hole] = last
-    tree.spare[tree.count[SPARE]] = top
-    tree.count[SPARE] += 1
+    tree.spare[tree.counters[SPARE]] = top
+    tree.counters[SPARE] += 1
     return top
 
 
 @njit(cache=True)
 def close(tree: Tree, box: Box, kind: int) -> None:
-    """Record the box as a closed leaf, when leaves are recorded: BY_BOUND at x, BY_VALUE or EMPTY."""
+    """Record the box as a closed leaf, when leaves are recorded: BY_BOUND at x, BY_VALUE, EMPTY, a shift."""
     if len(tree.leaf_kind) == 0:
         return
-    leaf = tree.count[LEAVES]
-    tree.count[LEAVES] += 1
+    leaf = tree.counters[LEAVES]
+    tree.counters[LEAVES] += 1
     tree.leaf_kind[leaf] = kind
     for j in range(len(box.full_low)):
         tree.leaf_low[leaf, j], tree.leaf_high[leaf, j] = np.int16(box.full_low[j]), np.int16(box.full_high[j])
@@ -188,8 +193,8 @@ def close(tree: Tree, box: Box, kind: int) -> None:
 def close_node(tree: Tree, node: int) -> None:
     """Record a stored node as a leaf closed by its bound, when leaves are recorded."""
     if len(tree.leaf_kind) > 0:
-        leaf = tree.count[LEAVES]
-        tree.count[LEAVES] += 1
+        leaf = tree.counters[LEAVES]
+        tree.counters[LEAVES] += 1
         tree.leaf_kind[leaf] = BY_BOUND
         for j in range(tree.low.shape[1]):
             tree.leaf_low[leaf, j], tree.leaf_high[leaf, j] = tree.low[node, j], tree.high[node, j]
@@ -199,8 +204,8 @@ def close_node(tree: Tree, node: int) -> None:
 @njit(cache=True)
 def hand_over(tree: Tree, box: Box) -> None:
     """Give the caller the box's low corner, the only point that it has left, for exact evaluation."""
-    row = tree.count[POINTS]
-    tree.count[POINTS] += 1
+    row = tree.counters[POINTS]
+    tree.counters[POINTS] += 1
     for j in range(len(box.full_low)):
         tree.points[row, j] = box.full_low[j]
     for a in range(len(box.free)):

@@ -120,8 +120,8 @@ class ConvexProblem:
 
     def unpack(self, v: NDArray[np.float64]) -> tuple[Integers, int]:
         """Undo `pack`."""
-        v = np.rint(v).astype(np.int64)
-        return (v[:-1], int(v[-1])) if self.bias is not None else (v, 0)
+        whole = np.rint(v).astype(np.int64)
+        return (whole[:-1], int(whole[-1])) if self.bias is not None else (whole, 0)
 
     def signed(self) -> Integers:
         """Return the matrix A with rows ``t_k (x_k, scale)`` (without the last column if there is no bias)."""
@@ -154,10 +154,14 @@ class Leaves:
     w : ndarray of shape (m, D), float64
         Point whose tangent bound closes the box (see `minimise`).
     kind : ndarray of shape (m,), int64
-        -1: closed by its bound; -2: a single point; -3: no point of it belongs to the problem's box.
+        -1: closed by its bound; -2: a single point; -3: no point of it counts (below); 2i or
+        2i + 1: minus or plus ``shifts[i]`` takes it to equal points nearer to the anchors.
     shifts : ndarray of shape (r, D), int64
         Moves u with ``A u = 0``. A point v of the root box counts iff ``v + sum_i z_i shifts_i`` is
         in the problem's box for some integers z; every point of that box is one of these.
+    reference, anchor : ndarray of shape (r,) or (0,), int64
+        A reference entry of each shift, moved by no other one, and a value of it. Of equal
+        points the search keeps the one with the smallest sum of ``|v_reference - anchor|``.
     root_low, root_high : ndarray of shape (D,), int64
         The root box; without shifts it is the problem's.
     """
@@ -167,6 +171,8 @@ class Leaves:
     w: NDArray[np.float64]
     kind: Integers
     shifts: Integers
+    reference: Integers
+    anchor: Integers
     root_low: Integers
     root_high: Integers
 

@@ -50,6 +50,8 @@ class Solver(ABC):
 
     capabilities: ClassVar[frozenset[str]]
     """What it accepts, out of `CAPABILITIES`."""
+    exact: ClassVar[bool] = False
+    """Computes in integers, so that its bounds carry no rounding error."""
     module: ClassVar[str] = ""
     """Library that it needs, as imported; empty for none."""
     distribution: ClassVar[str] = "provenn"

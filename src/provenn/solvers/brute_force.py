@@ -39,6 +39,7 @@ class BruteForce(Solver):
 
     max_columns: int = 2000
 
+    exact: ClassVar[bool] = True
     capabilities: ClassVar[frozenset[str]] = frozenset({"integer", "indicators", "start", "nodes", "events", "bound"})
     note: ClassVar[str] = "for toy models only; bounds of stopped runs are those of the root"
 

@@ -58,6 +58,7 @@ class Cpsat(Solver):
     mode: Literal["portfolio", "core", "default"] = "portfolio"
     workers: int | None = None
 
+    exact: ClassVar[bool] = True
     capabilities: ClassVar[frozenset[str]] = frozenset(
         {"integer", "indicators", "start", "nodes", "threads", "memory", "events", "bound"}
     )

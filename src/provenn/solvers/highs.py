@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from scipy import sparse
 
 from provenn.errors import InputError, SolverError
 from provenn.milp import MILP, Limits, Solution
@@ -13,6 +14,8 @@ from provenn.status import Status
 
 ROWWISE, MINIMISE = 2, 1
 ABSOLUTE_GAP = 1e-9
+FLOAT_STEP = 4e-15
+CALM_ACTIVITY = 2.0**20
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Highs(Solver):
         Share of the effort that goes to heuristics, 0 to 1.
     tolerance : float
         Allowed violation of rows, bounds and integrality, 1e-10 to 1e-3; tight by default, because a
-        margin of one grid unit must not drown in big-M rows.
+        margin of one grid unit must not drown in big-M rows. Raised to what doubles can express
+        (at most 1e-6) where columns reach far: a tolerance below it makes HiGHS cut off optima.
 
     References
     ----------
@@ -73,8 +77,8 @@ class Highs(Solver):
             raise InputError(f"the share of heuristics must lie in 0..1, got {self.heuristics}")
 
     def prepare(self, milp: MILP) -> MILP:
-        """Replace conditional rows by big-M rows."""
-        return big_m(milp)
+        """Replace conditional rows by big-M rows and scale rows of large activity down."""
+        return _balanced(big_m(milp))
 
     def run(self, milp: MILP, limits: Limits, start: Point | None, emit: Emit) -> Solution:
         """Solve in this process."""
@@ -95,7 +99,7 @@ class Highs(Solver):
     def _loaded(self, highspy: Any, milp: MILP, limits: Limits) -> Any:
         """Return a HiGHS instance with options and model."""
         highs = highspy.Highs()
-        for name, value in self._options(limits).items():
+        for name, value in self._options(milp, limits).items():
             _ask(highspy, highs.setOptionValue(name, value), f"set {name}")
         answer = highs.passModel(
             milp.n_columns,
@@ -117,7 +121,8 @@ class Highs(Solver):
         _ask(highspy, answer, "read the model")
         return highs
 
-    def _options(self, limits: Limits) -> dict[str, Any]:
+    def _options(self, milp: MILP, limits: Limits) -> dict[str, Any]:
+        tolerance = max(self.tolerance, min(1e-6, FLOAT_STEP * _reach(milp).max(initial=1.0)))
         return {
             "output_flag": False,
             "time_limit": limits.seconds,
@@ -126,8 +131,8 @@ class Highs(Solver):
             "random_seed": limits.seed,
             "mip_rel_gap": 0.0,
             "mip_abs_gap": ABSOLUTE_GAP,
-            "mip_feasibility_tolerance": self.tolerance,
-            "primal_feasibility_tolerance": self.tolerance,
+            "mip_feasibility_tolerance": tolerance,
+            "primal_feasibility_tolerance": tolerance,
             "mip_heuristic_effort": self.heuristics,
             "presolve": "choose" if self.presolve else "off",
             **({} if limits.nodes is None else {"mip_max_nodes": limits.nodes}),
@@ -140,6 +145,23 @@ class Highs(Solver):
         found = _solution(highspy, plain, milp, limits)
         status = Status.UNBOUNDED if found.status is Status.OPTIMAL else found.status
         return Solution(status, None, None, None, found.seconds, found.nodes, found.message)
+
+
+def _reach(milp: MILP) -> Point:
+    """Largest finite absolute value of every column; 1 for columns without finite bounds."""
+    ends = np.abs(np.stack([milp.col_lower, milp.col_upper]))
+    return np.max(np.where(np.isfinite(ends), ends, 1.0), axis=0, initial=0.0)
+
+
+def _balanced(milp: MILP) -> MILP:
+    """Scale rows by powers of two so that no activity exceeds `CALM_ACTIVITY`.
+
+    Tolerances are absolute: beyond about 1e6, rounding errors of doubles look like violations.
+    """
+    activity = np.maximum(abs(milp.A) @ _reach(milp), 1.0)
+    factor = np.exp2(-np.ceil(np.maximum(np.log2(activity / CALM_ACTIVITY), 0.0)))
+    rows = {"row_lower": milp.row_lower * factor, "row_upper": milp.row_upper * factor}
+    return replace(milp, A=sparse.diags_array(factor) @ milp.A, **rows) if (factor < 1).any() else milp
 
 
 def _ask(highspy: Any, answer: Any, what: str) -> None:

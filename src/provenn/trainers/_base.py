@@ -39,6 +39,7 @@ class Progress:
 
 
 SAME_MOMENT = 0.05
+FLOAT_ERROR = 1e-6
 OnProgress = Callable[[Progress], None]
 
 
@@ -175,6 +176,8 @@ class Record:
             certificate = Certificate(True, self.loss, bound, self.problem.unit, trusted, Fraction(0), prover)
             if certificate.optimal:
                 status = Status.OPTIMAL
+            elif status is Status.OPTIMAL:
+                status = Status.TOLERANCE
         return TrainResult(
             self.network, certificate, status, tuple(self.history), self.seconds, nodes, message.strip("; ")
         )
@@ -188,8 +191,12 @@ def _without_dead_inputs(network: IntegerNetwork, problem: Problem) -> IntegerNe
     return replace(network, weights=(first, *network.weights[1:]))
 
 
-def whole_bound(bound: float | None) -> int | None:
-    """Round a solver's bound up to whole units, less the error that floats may carry."""
+def whole_bound(bound: float | None, exact: bool) -> int | None:
+    """Round a solver's bound up to whole units.
+
+    The bound of a solver that computes in floats is first lowered by a millionth of its
+    size: such solvers were seen to cut off networks that are better by less than that.
+    """
     if bound is None or not abs(bound) < 2**62:
         return None
-    return ceil(bound - 1e-6 - 1e-9 * abs(bound))
+    return ceil(bound - 1e-6 - (0.0 if exact else FLOAT_ERROR * abs(bound)))

@@ -44,11 +44,13 @@ class Exact(Trainer):
             encoding = problem.encode(exact_at)
             solution = self._solve(encoding, record, limits)
             nodes += solution.nodes
-            status, message = _check(encoding, solution, record)
-            settled = record.loss is not None and record.bound is not None and record.bound >= record.loss
-            if status is not Status.OPTIMAL or not encoding.relaxed or settled or solution.x is None:
+            status, message = self._check(encoding, solution, record)
+            if status is not Status.OPTIMAL or not encoding.relaxed or solution.x is None:
                 break
-            exact_at.append(encoding.decode(solution.x))
+            network = encoding.decode(solution.x)
+            if any(network.equals(known) for known in exact_at):
+                break
+            exact_at.append(network)
         prover = f"{type(self.solver).__name__.lower()} {self.solver.version() or ''}".strip()
         return record.finish(status, prover, nodes, message, trusted=status is not Status.REJECTED)
 
@@ -57,10 +59,29 @@ class Exact(Trainer):
             network = None if event.x is None else _decoded(encoding, event.x)
             if network is not None:
                 record.offer(network)
-            record.raise_bound(whole_bound(event.bound))
+            record.raise_bound(whole_bound(event.bound, self.solver.exact))
 
         start = None if record.network is None else encoding.encode(record.network)
         return self.solver.solve(encoding.milp, record.remaining(limits), start, on_event)
+
+    def _check(self, encoding: Encoding, solution: Solution, record: Record) -> tuple[Status, str]:
+        """Compare a solver's answer with the exact integers; returns the honest status and a message."""
+        if solution.status is Status.INFEASIBLE and record.network is not None:
+            return Status.REJECTED, "the solver calls the model infeasible, and a network satisfies it"
+        if solution.x is not None:
+            network = _decoded(encoding, solution.x)
+            if network is None:
+                return Status.REJECTED, "the solver's weights are outside their domains"
+            value, violation = record.offer(network), encoding.milp.violation(encoding.encode(network))
+            if value is None or violation > 0:
+                return Status.REJECTED, f"the solver's network violates the model by {float(violation):g}"
+            if not _credible(solution, value, encoding.relaxed):
+                return (
+                    Status.REJECTED,
+                    f"the solver claims the objective {solution.objective}, the exact value is {value}",
+                )
+        record.raise_bound(whole_bound(solution.bound, self.solver.exact))
+        return solution.status, solution.message
 
 
 def _decoded(encoding: Encoding, x: NDArray[np.float64]) -> IntegerNetwork | None:
@@ -69,23 +90,6 @@ def _decoded(encoding: Encoding, x: NDArray[np.float64]) -> IntegerNetwork | Non
         return encoding.decode(x)
     except InputError:
         return None
-
-
-def _check(encoding: Encoding, solution: Solution, record: Record) -> tuple[Status, str]:
-    """Compare a solver's answer with the exact integers; returns the honest status and a message."""
-    if solution.status is Status.INFEASIBLE and record.network is not None:
-        return Status.REJECTED, "the solver calls the model infeasible, and a network satisfies it"
-    if solution.x is not None:
-        network = _decoded(encoding, solution.x)
-        if network is None:
-            return Status.REJECTED, "the solver's weights are outside their domains"
-        value, violation = record.offer(network), encoding.milp.violation(encoding.encode(network))
-        if value is None or violation > 0:
-            return Status.REJECTED, f"the solver's network violates the model by {float(violation):g}"
-        if not _credible(solution, value, encoding.relaxed):
-            return Status.REJECTED, f"the solver claims the objective {solution.objective}, the exact value is {value}"
-    record.raise_bound(whole_bound(solution.bound))
-    return solution.status, solution.message
 
 
 def _credible(solution: Solution, value: int, relaxed: bool) -> bool:
