@@ -20,6 +20,7 @@ from provenn.milp import Limits
 from provenn.network import Dataset
 
 SCALE = 10_000
+HEADER = "task                    P  tau  seconds     nodes        root       value       bound       gap"
 Table = tuple[NDArray[np.float64], NDArray[np.int64]]
 
 
@@ -101,9 +102,7 @@ def main() -> None:
     began = time.perf_counter()
     minimise(problem((np.eye(3), np.array([0, 1, 1])), None, 1, 1.0, 0), Limits())
     print(f"first call (compiles or loads the kernels): {time.perf_counter() - began:.1f} s")
-    print(
-        f"{'task':22} {'P':>2} {'tau':>4} {'seconds':>8} {'nodes':>9} {'root':>11} {'value':>11} {'bound':>11} {'gap':>9}"
-    )
+    print(HEADER)
     for name, table, rows, bound, tau in cases(arguments.data):
         if arguments.only in name and arguments.bound in (None, bound):
             case = problem(table, rows, bound, tau, arguments.seed)

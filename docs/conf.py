@@ -23,6 +23,8 @@ myst_heading_anchors = 3
 exclude_patterns = ["_build"]
 suppress_warnings = ["ref.python"]  # attributes of several classes have the same short name
 
+default_role = "code"
+add_module_names = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
@@ -33,6 +35,8 @@ napoleon_use_ivar = True
 napoleon_use_rtype = False
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["formula.css"]
 html_title = f"provenn {release}"
 html_show_copyright = False
 html_copy_source = False
@@ -45,7 +49,7 @@ def _inline(writer: Any, node: nodes.math) -> None:
 
 
 def _display(writer: Any, node: nodes.math_block) -> None:
-    writer.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    writer.body.append(f'<div class="formula">{tex2mathml(node.astext(), as_block=True)}</div>')
     raise nodes.SkipNode
 
 

@@ -240,8 +240,8 @@ def test_options_reach_the_model(capsys, tmp_path):
 
 
 def test_progress_lines_without_terminal(capsys, monkeypatch):
-    monkeypatch.setattr("provenn._cli_output.PLAIN_SECONDS", 0.0)
-    _, _, err = run(capsys, "train", BREAST, "--node-limit", "300")
+    monkeypatch.setattr("provenn._cli_output.PLAIN_SECONDS", 0.001)
+    _, _, err = run(capsys, "train", BREAST, "--node-limit", "3000")
     assert "569 samples, 30 inputs, 2 classes" in err
     assert re.search(r"loss \S+   bound \S+   gap .+ s of 60 s", err)
     assert run(capsys, "train", BREAST, "--node-limit", "300", "--quiet")[2] == ""

@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from fractions import Fraction
@@ -182,24 +183,38 @@ class ProgressLine:
         """Start the clock."""
         self._console, self._limit, self._quiet = console, limit, quiet
         self._began = time.monotonic()
-        self._printed = self._began
         self._unit = Fraction(1)
         self._last: Progress | None = None
+        self._shown: Progress | None = None
+        self._ended = threading.Event()
+        self._printer = threading.Thread(target=self._print_often, daemon=True)
         live = console.is_terminal and not quiet
         self._live = Live(self, console=console, refresh_per_second=5, transient=True) if live else None
 
     def __enter__(self) -> Self:
-        """Start the live line."""
+        """Start the live line or the thread that prints plain lines."""
         if self._live is not None:
             self._live.start()
+        elif not self._quiet:
+            self._printer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Remove the live line."""
+        """Remove the live line, or end the thread."""
         if self._live is not None:
             self._live.stop()
+        elif not self._quiet:
+            self._ended.set()
+            self._printer.join()
+
+    def _print_often(self) -> None:
+        """Print a plain line now and then, when something is new."""
+        while not self._ended.wait(PLAIN_SECONDS):
+            if self._last is not self._shown:
+                self._shown = self._last
+                self._console.print(self.__rich__(), soft_wrap=True)
 
     def begin(self, problem: Problem, name: str) -> None:
         """Take the unit of losses and say what is trained."""
@@ -215,10 +230,6 @@ class ProgressLine:
     def update(self, progress: Progress) -> None:
         """Take an improvement."""
         self._last = progress
-        now = time.monotonic()
-        if self._live is None and not self._quiet and now - self._printed >= PLAIN_SECONDS:
-            self._printed = now
-            self._console.print(self.__rich__(), soft_wrap=True)
 
     def __rich__(self) -> Text:
         """Return the line."""

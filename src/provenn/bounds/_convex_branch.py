@@ -153,87 +153,94 @@ def choose(tree: Tree, root: Root, box: Box, parent: float, penalty: float, move
 
 
 @njit(cache=True)
-def follow(box: Box, x: Floats, g: Floats, move: Floats, length: float) -> None:
-    """Set x and the model's gradient for a child whose branching entry moves by `length`."""
-    p = len(x)
-    for a in range(p):
-        box.x[a] = min(max(x[a] + length * move[a], box.low[a]), box.high[a])
-        box.g[a] = g[a]
-    for a in range(p):
-        change = box.x[a] - x[a]
-        if change != 0.0:
-            for b in range(p):
-                box.g[b] += change * box.H[a, b]
+def fixed_scores(samples: Samples, box: Box) -> None:
+    """Write the scores of the fixed entries."""
+    D, count = len(box.full_x), 0
+    fixed, value = np.empty(D, np.int64), np.empty(D)
+    for j in range(D):
+        if box.full_low[j] == box.full_high[j]:
+            fixed[count], value[count] = j, box.full_x[j]
+            count += 1
+    scores(samples, box.z, fixed[:count], value[:count], box.start)
 
 
 @njit(cache=True)
-def store_point(box: Box) -> None:
-    """Write the packed x back to the full one."""
+def keep(box: Box, kept: Floats) -> None:
+    """Copy x, g, low and high of a node, from which its halves start; x moves into the tightened box."""
     for a in range(len(box.free)):
-        box.full_x[box.free[a]] = box.x[a]
+        box.x[a] = min(max(box.x[a], box.low[a]), box.high[a])
+        kept[0, a], kept[1, a], kept[2, a], kept[3, a] = box.x[a], box.g[a], box.low[a], box.high[a]
+
+
+@njit(cache=True)
+def start_half(tree: Tree, root: Root, box: Box, upper: bool, chosen: int, below: float, kept: Floats) -> bool:
+    """Set up a half at the point that the model predicts, or close it when shifts show that nothing in it counts."""
+    for a in range(len(box.free)):
+        box.low[a], box.high[a] = kept[2, a], kept[3, a]
+        if a == chosen and upper:
+            box.low[a] = below + root.step[box.free[a]]
+        elif a == chosen:
+            box.high[a] = below
+        box.full_low[box.free[a]], box.full_high[box.free[a]] = box.low[a], box.high[a]
+    shift = dominating_shift(root, box)
+    if shift >= 0:
+        close(tree, box, shift)
+        return False
+    if not couple(tree, root, box):
+        return False
+    start = kept[0, chosen]
+    length = min(max(start, box.low[chosen]), box.high[chosen]) - start
+    for a in range(len(box.free)):
+        box.x[a] = min(max(kept[0, a] + length * kept[4, a], box.low[a]), box.high[a])
+        box.g[a] = kept[1, a]
+    for a in range(len(box.free)):
+        change = box.x[a] - kept[0, a]
+        if change != 0.0:
+            for b in range(len(box.free)):
+                box.g[b] += change * box.H[a, b]
+    return True
+
+
+@njit(cache=True)
+def copy_point(box: Box, point: Floats) -> None:
+    """Write the packed x into a point of all entries, whose fixed ones are in place."""
+    for a in range(len(box.free)):
+        point[box.free[a]] = box.x[a]
 
 
 @njit(cache=True)
 def expand(samples: Samples, root: Root, tree: Tree, node: int, offer: bool) -> None:
-    """Relax a node again with its own Hessian, branch, and bound both children.
+    """Relax a node again with its own Hessian, branch, and bound both halves.
 
-    Stage 0 is the node itself, stages 1 and 2 are its halves.
+    Stage 0 is the node itself, stages 1 and 2 are its halves. A half whose bound is worse than
+    its parent's keeps the parent's, and the point where that was taken.
     """
     box = load(tree, root, node, len(samples.weight))
     parent, penalty = tree.bound[node], tree.penalty[node]
-    origin = tree.w[node].copy()
-    fixed, fixed_x = np.empty(len(box.full_x), np.int64), np.empty(len(box.full_x))
-    count = 0
-    for j in range(len(box.full_x)):
-        if box.full_low[j] == box.full_high[j]:
-            fixed[count], fixed_x[count] = j, box.full_x[j]
-            count += 1
-    p = len(box.free)
-    scores(samples, box.z, fixed[:count], fixed_x[:count], box.start)
-    x, g, low, high, move = np.empty(p), np.empty(p), np.empty(p), np.empty(p), np.empty(p)
-    chosen, below, start_penalty = -1, 0.0, penalty
+    rounds = ROUNDS if parent > -np.inf else ROOT_ROUNDS
+    origin = box.full_x.copy()
+    for j in range(len(origin)):
+        origin[j] = tree.w[node, j]
+    fixed_scores(samples, box)
+    kept = np.zeros((5, len(box.free)))
+    chosen, below, begin_penalty = -1, 0.0, penalty
     for stage in range(3):
-        if stage > 0:
-            for a in range(p):
-                box.low[a], box.high[a] = low[a], high[a]
-                box.full_low[box.free[a]], box.full_high[box.free[a]] = low[a], high[a]
-            j = box.free[chosen]
-            if stage == 1:
-                box.high[chosen] = box.full_high[j] = below
-            else:
-                box.low[chosen] = box.full_low[j] = below + root.step[j]
-            shift = dominating_shift(root, box)
-            if shift >= 0:
-                close(tree, box, shift)
-            if shift >= 0 or not couple(tree, root, box):
-                continue
-            end = min(max(x[chosen], box.low[chosen]), box.high[chosen])
-            follow(box, x, g, move, end - x[chosen])
-            penalty = start_penalty
-        rounds = ROUNDS if stage > 0 or parent > -np.inf else ROOT_ROUNDS
-        bound, penalty = relax(samples, root, tree, box, parent, penalty, rounds, stage == 0)
-        if settle(tree, root, box, bound):
-            if stage == 0:
-                return
+        if stage > 0 and not start_half(tree, root, box, stage == 2, chosen, below, kept):
             continue
-        store_point(box)
-        if stage > 0:
-            better = bound >= parent
-            for j in range(len(origin)):
-                box.full_x[j] = box.full_x[j] if better else origin[j]
-            push(tree, box, box.full_x, max(bound, parent), penalty)
-            continue
-        if offer:
-            offer_rounded(samples, root, tree, box)
-        if bound >= parent:
-            parent = bound
-            for j in range(len(origin)):
-                origin[j] = box.full_x[j]
-        start_penalty = penalty
-        for a in range(p):
-            box.x[a] = min(max(box.x[a], box.low[a]), box.high[a])
-            x[a], g[a], low[a], high[a] = box.x[a], box.g[a], box.low[a], box.high[a]
-        chosen, below = choose(tree, root, box, parent, penalty, move)
+        bound, penalty = relax(samples, root, tree, box, parent, begin_penalty, rounds, stage == 0)
+        better, closed = bound >= parent, settle(tree, root, box, bound)
+        if stage == 0 and closed:
+            return
+        if not closed and better:
+            copy_point(box, box.full_x if stage > 0 else origin)
+        if stage == 0:
+            if offer:
+                offer_rounded(samples, root, tree, box)
+            parent, begin_penalty, rounds = max(parent, bound), penalty, ROUNDS
+            keep(box, kept)
+            chosen, below = choose(tree, root, box, parent, penalty, kept[4])
+        elif not closed:
+            push(tree, box, box.full_x if better else origin, max(bound, parent), penalty)
 
 
 @njit(cache=True, nogil=True)

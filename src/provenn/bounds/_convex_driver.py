@@ -94,7 +94,7 @@ class Search:
         self.send("incumbent")
 
     def prepare(self) -> None:
-        """Anneal for a first incumbent; expand the root of the plain box and, where there are shifts, of the relative one.
+        """Anneal for a first incumbent; expand the root of the plain box and of the relative one.
 
         Points with equal scores make the plain search repeat itself; the relative box has one
         of each class, but it is wider and forgets how the entries of a class limit each other.
@@ -156,7 +156,7 @@ class Search:
         return 32 * (8 * (len(self.problem.low) + 1) + 8) if self.record else 0
 
     def anneal(self) -> None:
-        """Anneal from the incumbent, with work and not time as the limit, in pieces between which an interrupt gets in."""
+        """Anneal from the incumbent, limited by work and not by time, in pieces that let interrupts in."""
         assert self.answer is not None
         dense, D = self.samples.dense.size > 0, len(self.root.low)
         work = len(self.samples.weight) if dense else max(1, len(self.samples.row_value) // D)

@@ -106,42 +106,54 @@ def gradient(samples: Samples, slope: Floats, free: Integers, g: Floats) -> None
 
 
 @njit(cache=True, fastmath=REORDER)
-def hessian(samples: Samples, curvature: Floats, free: Integers, H: Floats) -> None:
-    """Write ``H = A^T diag(curvature) A`` on the listed columns, with a relative ridge of 1e-9."""
-    n, m = len(curvature), len(free)
-    if samples.dense.shape[1] > 0:
-        scaled = np.empty(n)
-        for a in range(m):
-            column = samples.dense[free[a]]
-            for k in range(n):
-                scaled[k] = curvature[k] * column[k]
-            for b in range(a + 1):
-                other = samples.dense[free[b]]
-                total = 0.0
-                for k in range(n):
-                    total += scaled[k] * other[k]
-                H[a, b] = total
-    else:
-        position = np.empty(len(samples.col_start) - 1, np.int64)
-        for j in range(len(position)):
-            position[j] = -1
-        for a in range(m):
-            position[free[a]] = a
-            for b in range(m):
-                H[a, b] = 0.0
+def dense_hessian(samples: Samples, curvature: Floats, free: Integers, H: Floats) -> None:
+    """Write the lower triangle of ``A^T diag(curvature) A`` column by column."""
+    n = len(curvature)
+    scaled = np.empty(n)
+    for a in range(len(free)):
         for k in range(n):
-            for i in range(samples.row_start[k], samples.row_start[k + 1]):
-                a = position[samples.row_col[i]]
-                if a >= 0:
-                    value = curvature[k] * samples.row_value[i]
-                    for e in range(samples.row_start[k], i + 1):
-                        b = position[samples.row_col[e]]
-                        if b >= 0:
-                            H[a, b] += value * samples.row_value[e]
+            scaled[k] = curvature[k] * samples.dense[free[a], k]
+        for b in range(a + 1):
+            total = 0.0
+            for k in range(n):
+                total += scaled[k] * samples.dense[free[b], k]
+            H[a, b] = total
+
+
+@njit(cache=True)
+def sparse_hessian(samples: Samples, curvature: Floats, free: Integers, H: Floats) -> None:
+    """Write the lower triangle of ``A^T diag(curvature) A`` sample by sample."""
+    position = np.empty(len(samples.col_start) - 1, np.int64)
+    for j in range(len(position)):
+        position[j] = -1
+    for a in range(len(free)):
+        position[free[a]] = a
+        for b in range(a + 1):
+            H[a, b] = 0.0
+    place, filled = np.empty(len(position), np.int64), np.empty(len(position))
+    for k in range(len(curvature)):
+        count = 0
+        for i in range(samples.row_start[k], samples.row_start[k + 1]):
+            if position[samples.row_col[i]] >= 0:
+                place[count], filled[count] = position[samples.row_col[i]], samples.row_value[i]
+                count += 1
+        for i in range(count):
+            value = curvature[k] * filled[i]
+            for e in range(i + 1):
+                H[place[i], place[e]] += value * filled[e]
+
+
+@njit(cache=True)
+def hessian(samples: Samples, curvature: Floats, free: Integers, H: Floats) -> None:
+    """Write ``H = A^T diag(curvature) A`` on the listed ascending columns, with a relative ridge of 1e-9."""
+    if samples.dense.shape[1] > 0:
+        dense_hessian(samples, curvature, free, H)
+    else:
+        sparse_hessian(samples, curvature, free, H)
     most = 1e-200
-    for a in range(m):
+    for a in range(len(free)):
         most = max(most, H[a, a])
-    for a in range(m):
+    for a in range(len(free)):
         H[a, a] = H[a, a] * (1.0 + RIDGE) + 1e-12 * most
         for b in range(a):
             H[b, a] = H[a, b]

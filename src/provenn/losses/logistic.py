@@ -16,6 +16,7 @@ from provenn.network import Architecture, Dataset
 
 MICRO = 1_000_000
 NEAR_TIE = 1e-4
+NO_TAIL = 100
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,9 @@ class LogisticCurve:
     def _decimal(self, z: int) -> int:
         with localcontext() as context:
             context.prec = 50
-            value = MICRO * (1 + (-Decimal(z) / Decimal(self.tau)).exp()).ln()
+            ratio = Decimal(z) / Decimal(self.tau)
+            tail = (1 + (-abs(ratio)).exp()).ln() if abs(ratio) < NO_TAIL else Decimal(0)
+            value = MICRO * (tail + max(-ratio, Decimal(0)))
             return int(value.to_integral_value(rounding=ROUND_HALF_EVEN))
 
 
