@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from provenn.bounds import _convex_kernels as kernels
 from provenn.bounds import _convex_reference as twins
 from provenn.bounds._convex_search import move_cost

@@ -100,7 +100,7 @@ def run(command: str) -> tuple[str, int]:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             code = cli.main(words[1:])
         return out.getvalue(), code
-    shell = f'set -euo pipefail; provenn() {{ "{sys.executable}" -m provenn.cli "$@"; }}; {command}'
+    shell = f'set -eu; provenn() {{ "{sys.executable}" -m provenn.cli "$@"; }}; {command}'
     done = subprocess.run(
         ["bash", "-c", shell], check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ
     )

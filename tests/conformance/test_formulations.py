@@ -83,7 +83,7 @@ def test_permuted_and_duplicated_samples_change_nothing_they_should_not(loss):
         value = loss.value(network, data)
         assert loss.value(network, shuffled) == value
         doubled = loss.value(network, twice)
-        if value is None or loss.hard and not getattr(loss, "rule", None):
+        if value is None or (loss.hard and not getattr(loss, "rule", None)):
             assert doubled == value
         else:
             assert doubled == 2 * value

@@ -31,7 +31,7 @@ def toy(seed, hidden=(), loss=None, n=12, d=3, scale=10, n_classes=2, domain=Non
 
 
 TRAINERS = [
-    ("convex", lambda: Convex(), {}),
+    ("convex", Convex, {}),
     ("cpsat", lambda: Exact(Solver.create("cpsat", workers=1)), {"hidden": (2,), "loss": MaxCorrect()}),
     ("highs", lambda: Exact(Solver.create("highs")), {"hidden": (1,), "loss": MaxCorrect()}),
 ]

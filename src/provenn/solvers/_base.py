@@ -105,7 +105,7 @@ class Solver(ABC):
     def limits_note(cls) -> str:
         """One line for people: what it cannot do and what to know."""
         lacks = [text for name, text in CAPABILITIES.items() if name not in cls.capabilities]
-        parts = [f"no {', no '.join(lacks)}" if lacks else "", cls.note]
+        parts = [f"not {', not '.join(lacks)}" if lacks else "", cls.note]
         return "; ".join(part for part in parts if part)
 
     def check(self, milp: MILP, limits: Limits, start: Point | None = None) -> None:
