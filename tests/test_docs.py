@@ -42,9 +42,7 @@ class Block:
 
 def blocks(page: Path) -> list[Block]:
     text = page.read_text(encoding="utf-8")
-    return [
-        Block(match[2].strip(), match[3], text.count("\n", 0, match.start()) + 2) for match in FENCE.finditer(text)
-    ]
+    return [Block(match[2].strip(), match[3], text.count("\n", 0, match.start()) + 2) for match in FENCE.finditer(text)]
 
 
 @pytest.fixture(scope="module")

@@ -264,8 +264,11 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
     def _limits(self) -> Limits:
         if not isinstance(self.time_limit, Real) or isinstance(self.time_limit, bool):
             raise InputError(f"time_limit must be a number of seconds, got {self.time_limit!r}")
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        seed = int(self.random_state) if isinstance(self.random_state, Integral) else seed
+        seed = (
+            int(self.random_state)
+            if isinstance(self.random_state, Integral)
+            else int(check_random_state(self.random_state).randint(2**31 - 1))
+        )
         return Limits(float(self.time_limit), self.node_limit, self.memory_limit, self.n_jobs, seed)
 
     def _start(self, start: "IntegerNetwork | IntegerNetworkClassifier | None") -> IntegerNetwork | None:

@@ -102,9 +102,9 @@ def best_entry(root: Root, box: Box, place: Integers, m: int, room: float, y: Fl
         rank[a] = -1.0
         if box.low[a] < box.high[a]:
             rank[a] = gain(root, box, a, box.g[a] if place[a] < 0 else 0.0, box.H[a, a], room)
-    best, chosen = -1.0, 0
+    best, chosen = -1.0, np.int64(0)
     for _ in range(CANDIDATES):
-        a = 0
+        a = np.int64(0)
         for b in range(p):
             if rank[b] > rank[a]:
                 a = b
@@ -123,7 +123,7 @@ def best_entry(root: Root, box: Box, place: Integers, m: int, room: float, y: Fl
 def choose(tree: Tree, root: Root, box: Box, parent: float, penalty: float, move: Floats) -> tuple[int, float]:
     """Choose an entry to branch on and where; write how all entries follow when it moves by 1."""
     p = len(box.free)
-    inner, place, m = np.empty(p, np.int64), np.empty(p, np.int64), 0
+    inner, place, m = np.empty(p, np.int64), np.empty(p, np.int64), np.int64(0)
     for a in range(p):
         kink = box.x[a] == 0.0 and box.counts[a] and box.price[a] + penalty > 0.0
         place[a], move[a] = -1, 0.0
@@ -136,7 +136,7 @@ def choose(tree: Tree, root: Root, box: Box, parent: float, penalty: float, move
     y = np.empty(p)
     i = undecided_reference(root, box)
     if i >= 0:
-        chosen = 0
+        chosen = np.int64(0)
         while box.free[chosen] != root.reference[i]:
             chosen += 1
         below = root.anchor[i] if root.anchor[i] < box.high[chosen] else root.anchor[i] - root.step[box.free[chosen]]
@@ -223,7 +223,7 @@ def expand(samples: Samples, root: Root, tree: Tree, node: int, offer: bool) -> 
         origin[j] = tree.w[node, j]
     fixed_scores(samples, box)
     kept = np.zeros((5, len(box.free)))
-    chosen, below, begin_penalty = -1, 0.0, penalty
+    chosen, below, begin_penalty = np.int64(-1), 0.0, penalty
     for stage in range(3):
         if stage > 0 and not start_half(tree, root, box, stage == 2, chosen, below, kept):
             continue

@@ -304,7 +304,7 @@ def newton_step(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, pric
     The step is clipped to the box where that lowers the model, and cut short at the first end otherwise.
     """
     p = len(x)
-    inner, m = np.empty(p, np.int64), 0
+    inner, m = np.empty(p, np.int64), np.int64(0)
     for a in range(p):
         if low[a] < x[a] < high[a] and (x[a] != 0.0 or price[a] == 0.0):
             inner[m] = a

@@ -10,7 +10,7 @@ from provenn.bounds._convex_kernels import Floats, Integers
 
 HEAP, SPARE, NODES, POINTS, LEAVES = 0, 1, 2, 3, 4
 CUTOFF, BEST = 0, 1
-BY_BOUND, BY_VALUE, EMPTY = -1, -2, -3
+BY_BOUND, BY_VALUE, EMPTY = np.int64(-1), np.int64(-2), np.int64(-3)
 
 
 class Root(NamedTuple):

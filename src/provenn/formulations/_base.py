@@ -34,6 +34,8 @@ class SideConstraint(ABC):
 
 def exact_price(price: float | Fraction, what: str) -> Fraction:
     """Return a price as the fraction that was meant, at most six decimals."""
+    if not abs(price) < float("inf"):
+        raise InputError(f"the price of a {what} must be a finite number, got {price}")
     exact = Fraction(price).limit_denominator(1_000_000)
     if exact < 0 or (price > 0) != (exact > 0):
         raise InputError(f"the price of a {what} must be 0 or at least 1e-6, got {price}")

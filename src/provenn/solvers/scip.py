@@ -43,7 +43,7 @@ class Scip(Solver):
     Examples
     --------
     >>> Scip.limits_note()
-    'no more than one thread; an extra: pip install pyscipopt'
+    'not more than one thread; an extra: pip install pyscipopt'
     """
 
     presolve: bool = True
