@@ -77,8 +77,7 @@ def run_session(text: str, where: str) -> None:
         got, code = run(command)
         assert code == 0, f"{where}: {command} ended with {code}\n{got}"
         got = "\n".join(line for line in got.splitlines() if not PROGRESS.match(line))
-        want, got = settled(want), settled(got)
-        if not doctest.OutputChecker().check_output(want, got, FLAGS):
+        if not doctest.OutputChecker().check_output(settled(want), settled(got), FLAGS):
             pytest.fail(f"{where}: {command}\n--- the page says\n{want}\n--- the command prints\n{got}")
 
 

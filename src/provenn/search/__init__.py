@@ -1,1 +1,1 @@
-"""Placeholder."""
+"""Layer 3: searches for good networks, without bounds."""

@@ -221,11 +221,10 @@ def _callback(helper: Any, objective: _Objective, emit: Emit) -> Any:
 def _solution(helper: Any, response: Any, objective: _Objective, limits: Limits) -> Solution:
     names = helper.CpSolverStatus
     seconds, nodes = float(response.wall_time), int(response.num_branches)
-    message = f"{int(response.num_conflicts)} conflicts"
     if response.status == names.MODEL_INVALID:
         raise SolverError(f"CP-SAT refused the model: {response.solution_info or 'no reason given'}")
     if response.status == names.INFEASIBLE:
-        return Solution(Status.INFEASIBLE, None, None, None, seconds, nodes, message)
+        return Solution(Status.INFEASIBLE, None, None, None, seconds, nodes)
     proven = response.status == names.OPTIMAL
     status = Status.OPTIMAL if proven else _limit(response, limits)
     raw = list(response.solution)
@@ -234,7 +233,7 @@ def _solution(helper: Any, response: Any, objective: _Objective, limits: Limits)
     bound = value if proven else None
     if not proven and not objective.empty:
         bound = objective.bound(float(response.best_objective_bound))
-    return Solution(status, x.astype(np.float64) if raw else None, value, bound, seconds, nodes, message)
+    return Solution(status, x.astype(np.float64) if raw else None, value, bound, seconds, nodes)
 
 
 def _limit(response: Any, limits: Limits) -> Status:

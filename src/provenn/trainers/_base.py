@@ -147,7 +147,7 @@ class Record:
             self._tell()
 
     def _tell(self) -> None:
-        """Add to the history, where a quick run of bounds for one network leaves only its last, and tell the listener."""
+        """Tell the listener and add to the history, where a quick run of bounds leaves only its last."""
         progress = Progress(self.seconds, self.loss, self.bound, self.network)
         before = self.history[-1] if self.history else None
         if before is not None and before.loss == progress.loss and progress.seconds - before.seconds < SAME_MOMENT:

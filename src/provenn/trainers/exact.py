@@ -12,6 +12,7 @@ from provenn.network import IntegerNetwork
 from provenn.solvers import Solver
 from provenn.status import Status
 from provenn.trainers._base import OnProgress, Record, Trainer, TrainResult, whole_bound
+from provenn.trainers._start import warm_up
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Exact(Trainer):
         """Return the best network with its certificate; see `Trainer.train`."""
         record = Record(problem, on_progress)
         record.begin(start)
+        warm_up(record, limits)
         exact_at: list[IntegerNetwork] = [] if record.network is None else [record.network]
         nodes = 0
         while True:
