@@ -223,7 +223,7 @@ class ProgressLine:
         merged = f" ({data.n_samples} distinct)" if data.n_samples < data.total else ""
         text = f"{name}: {data.total} samples{merged}, {data.n_features} inputs, {data.n_classes} classes"
         if data.conflicts:
-            text += f"; equal samples of different classes force {data.conflicts} errors"
+            text += f"; equal samples of different classes force {data.conflicts} error{'s' * (data.conflicts > 1)}"
         if not self._quiet:
             self._console.print(Text(text))
 
