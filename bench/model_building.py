@@ -58,7 +58,7 @@ def main() -> None:
         seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(
-            f"| {n:5d} | {str(hidden):8s} | {bound:2d} | {type(loss).__name__:11s} | {milp.n_rows:9,d} | "
+            f"| {n:5d} | {hidden!s:8s} | {bound:2d} | {type(loss).__name__:11s} | {milp.n_rows:9,d} | "
             f"{milp.n_columns:9,d} | {milp.A.nnz:10,d} | {seconds:7.2f} | {peak:8.0f} |"
         )
 

@@ -384,4 +384,3 @@ def _signs(signs: dict[str, int] | Sequence[int], features: list[Feature]) -> tu
     if unknown:
         raise InputError(f"feature_signs names the column {unknown[0]!r}, which the data do not have")
     return tuple(int(signs.get(f.column, 0)) for f in features)
-

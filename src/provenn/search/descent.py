@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -92,7 +93,7 @@ def _neighbours(
     ]
     for at in rng.permutation(len(places)):
         layer, index = places[at]
-        yield lambda current, layer=layer, index=index, seed=rng.random(): _changed(current, layer, index, seed)
+        yield partial(_changed, layer=layer, index=index, seed=float(rng.random()))
 
 
 def _changed(network: IntegerNetwork, layer: int, index: int, seed: float) -> IntegerNetwork:
