@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -338,12 +339,21 @@ def test_interrupt_keeps_the_incumbent(tmp_path, capsys, hard):
     assert run(capsys, "verify", path, BREAST)[0] == 0
 
 
+def wait_for_solver(child):
+    """Wait until the process has a child that has been at work for a moment, and return it."""
+    for _ in range(1200):
+        solvers = psutil.Process(child.pid).children(recursive=True)
+        if solvers:
+            time.sleep(1.5)
+            return solvers
+        time.sleep(0.1)
+    pytest.fail("no solver process appeared")
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_killed_solver_keeps_the_incumbent(tmp_path):
     with process("train", BREAST, *HARD, "-o", tmp_path / "m.json") as child:
-        wait_for_progress(child)
-        solvers = psutil.Process(child.pid).children(recursive=True)
-        assert solvers
+        solvers = wait_for_solver(child)
         for solver in solvers:
             solver.kill()
         out, err = child.communicate(timeout=60)

@@ -202,7 +202,7 @@ def run_solvers(*, as_json: bool) -> None:
     for name in ("solver", "version", "takes", "limits"):
         table.add_column(name, overflow="fold", no_wrap=name in ("solver", "version"))
     for engine in engines:
-        version = engine["version"] if engine["installed"] else f"missing: pip install {engine['library']}"
+        version = engine["version"] if engine["installed"] else "missing"
         takes = Text(", ".join(engine["capabilities"]))
         table.add_row(engine["name"], version, takes, Text(engine["limits"], style="dim"), end_section=True)
     out.show(Padding(table, (0, 0, 0, 2)))

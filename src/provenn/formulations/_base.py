@@ -34,7 +34,7 @@ class SideConstraint(ABC):
 
 def exact_price(price: float | Fraction, what: str) -> Fraction:
     """Return a price as the fraction that was meant, at most six decimals."""
-    if not abs(price) < float("inf"):
+    if not abs(float(price)) < float("inf"):
         raise InputError(f"the price of a {what} must be a finite number, got {price}")
     exact = Fraction(price).limit_denominator(1_000_000)
     if exact < 0 or (price > 0) != (exact > 0):

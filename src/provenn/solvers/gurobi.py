@@ -34,7 +34,7 @@ class Gurobi(Solver):
     Examples
     --------
     >>> Gurobi.note
-    'an extra: pip install gurobipy; its pip licence stops at 2000 columns or rows'
+    'an extra: pip install 'provenn[gurobi]'; its pip licence stops at 2000 columns or rows'
     """
 
     focus: int = 0
@@ -56,7 +56,7 @@ class Gurobi(Solver):
     )
     module: ClassVar[str] = "gurobipy"
     distribution: ClassVar[str] = "gurobipy"
-    note: ClassVar[str] = "an extra: pip install gurobipy; its pip licence stops at 2000 columns or rows"
+    note: ClassVar[str] = "an extra: pip install 'provenn[gurobi]'; its pip licence stops at 2000 columns or rows"
 
     def run(self, milp: MILP, limits: Limits, start: Point | None, emit: Emit) -> Solution:
         """Solve in this process."""

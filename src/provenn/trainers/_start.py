@@ -1,5 +1,7 @@
 """Good networks to start from: a proven single layer in front of a deeper network, and a short descent."""
 
+import time
+
 import numpy as np
 
 from provenn.formulations import Problem
@@ -7,8 +9,9 @@ from provenn.losses.logistic import Logistic
 from provenn.milp import Limits
 from provenn.network import Architecture, IntegerNetwork
 from provenn.search.descent import descend
+from provenn.status import Status
 from provenn.trainers._base import Record
-from provenn.trainers.convex import Convex
+from provenn.trainers.convex import Convex, compile_kernels
 
 NODES = 20
 EVALUATIONS = 20_000
@@ -31,10 +34,11 @@ def warm_up(record: Record, limits: Limits) -> None:
     def stopped() -> bool:
         return record.seconds > budget
 
-    if not stopped():
-        network = _from_single_layer(problem, record.remaining(limits))
-        if network is not None:
-            record.offer(network)
+    flat = _single_layer(problem)
+    if flat is not None and not stopped():
+        compile_kernels()
+        record.began = time.perf_counter()
+        record.offer(_trained_and_deepened(flat, problem.architecture, limits))
     if record.network is not None and not stopped():
         rng = np.random.default_rng(limits.seed)
         parameters = sum(layer.n_out * (layer.n_in + 1) for layer in problem.architecture.layers)
@@ -42,17 +46,24 @@ def warm_up(record: Record, limits: Limits) -> None:
         descend(record.network, problem.value, rng, evaluations, stopped, record.offer)
 
 
-def _from_single_layer(problem: Problem, limits: Limits) -> IntegerNetwork | None:
-    """Return a deep network that predicts like a trained single layer, where the architecture has room for it."""
-    shape, data = problem.architecture, problem.dataset
+def _single_layer(problem: Problem) -> Problem | None:
+    """Return the problem without hidden layers, where the architecture has room for its neurons."""
+    shape = problem.architecture
     fits = bool(shape.hidden) and min(shape.hidden) >= shape.n_outputs
     if not fits or not all(layer.weights.has_zero and layer.weights.high > 0 for layer in shape.layers):
         return None
     first = shape.layers[0]
     flat = Architecture.build(shape.n_features, shape.n_classes, (), first.weights, first.bias, shape.n_outputs)
+    return Problem(flat, problem.dataset, Logistic())
+
+
+def _trained_and_deepened(flat: Problem, shape: Architecture, limits: Limits) -> IntegerNetwork:
+    """Train the single layer for a moment and put it in front of a deeper network."""
     short = Limits(SHARE / 2 * limits.seconds, NODES, threads=limits.threads, seed=limits.seed)
-    trained = Convex().train(Problem(flat, data, Logistic()), short).network
-    return None if trained is None else _deepened(trained, shape)
+    result = Convex().train(flat, short)
+    if result.status is Status.INTERRUPTED or result.network is None:
+        raise KeyboardInterrupt
+    return _deepened(result.network, shape)
 
 
 def _deepened(flat: IntegerNetwork, shape: Architecture) -> IntegerNetwork:

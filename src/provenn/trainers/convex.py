@@ -1,6 +1,9 @@
 """Exact training of networks without hidden layers by branch and bound in weight space."""
 
+import time
 from dataclasses import dataclass, replace
+from functools import cache
+from logging import getLogger
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +14,7 @@ from provenn.formulations import Problem
 from provenn.formulations.feature_signs import FeatureSigns
 from provenn.formulations.sparsity import Sparsity
 from provenn.losses import SeparableLoss
+from provenn.losses.logistic import LogisticCurve
 from provenn.milp import Event, Limits
 from provenn.network import IntegerNetwork
 from provenn.status import Status
@@ -56,7 +60,16 @@ class Convex(Trainer):
         if obstacle is not None:
             raise CapabilityError(f"the convex engine does not apply: {obstacle}; choose solver='cpsat' or 'auto'")
         record = Record(problem, on_progress)
-        record.begin(start)
+        try:
+            record.begin(start)
+            compile_kernels()
+            record.began = time.perf_counter()
+            return self._train(record, limits)
+        except KeyboardInterrupt:
+            return record.finish(Status.INTERRUPTED, None)
+
+    def _train(self, record: Record, limits: Limits) -> TrainResult:
+        problem = record.problem
         outputs = problem.architecture.n_outputs
         parts = [_subproblem(problem, j) for j in range(outputs)]
         best = [_column(record.network, j) for j in range(outputs)]
@@ -75,6 +88,19 @@ class Convex(Trainer):
             _settle(record, best, bounds, j, result)
             stopped = _worse(stopped, result.status)
         return record.finish(stopped, PROVER, nodes)
+
+
+@cache
+def compile_kernels() -> None:
+    """Compile or load the kernels on a toy, so that the clock of a training does not count it.
+
+    The first call on a machine compiles, for the better part of a minute; later ones load the
+    cache that numba keeps.
+    """
+    began, one = time.perf_counter(), np.ones(1, dtype=np.int64)
+    X, t, pair = np.array([[1], [-1]]), np.array([1, -1]), np.ones(2, dtype=np.int64)
+    minimise(ConvexProblem(X, t, pair, LogisticCurve(1.0), 1, -one, one, bias=(-1, 1, 1)), Limits())
+    getLogger("provenn").info("kernels ready after %.1f s", time.perf_counter() - began)
 
 
 def _worse(before: Status, after: Status) -> Status:

@@ -38,6 +38,13 @@ class Exact(Trainer):
     ) -> TrainResult:
         """Return the best network with its certificate; see `Trainer.train`."""
         record = Record(problem, on_progress)
+        try:
+            return self._train(record, start, limits)
+        except KeyboardInterrupt:
+            return record.finish(Status.INTERRUPTED, None)
+
+    def _train(self, record: Record, start: IntegerNetwork | None, limits: Limits) -> TrainResult:
+        problem = record.problem
         record.begin(start)
         warm_up(record, limits)
         exact_at: list[IntegerNetwork] = [] if record.network is None else [record.network]
