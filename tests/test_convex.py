@@ -162,11 +162,9 @@ def shift_multiples(leaves):
 def medium_problem(seed=3, n=120, d=14, bound=3):
     rng = np.random.default_rng(seed)
     X = rng.integers(0, 1001, (n, d))
-    t = np.where(X @ rng.normal(size=d) + 400 * rng.normal(size=n) > 0, 1, -1)
+    t = np.where(X @ rng.normal(size=d) + 2000 * rng.normal(size=n) > 0, 1, -1)
     box = np.full(d, bound)
-    return ConvexProblem(
-        X, t, np.ones(n, dtype=np.int64), LogisticCurve(2000.0), 1000, -box, box, 1, (-bound, bound, 1)
-    )
+    return ConvexProblem(X, t, np.ones(n, dtype=np.int64), LogisticCurve(700.0), 1000, -box, box, 1, (-bound, bound, 1))
 
 
 def test_node_limit_is_deterministic_and_honest():
@@ -209,7 +207,7 @@ def test_target_stops_early():
 
 
 def test_events_are_monotone_and_true():
-    problem, events = medium_problem(6), []
+    problem, events = medium_problem(3), []
     result = minimise(problem, Limits(), on_event=events.append)
     incumbents = [e for e in events if e.kind == "incumbent"]
     assert incumbents

@@ -1,32 +1,36 @@
-"""The Python side of the convex engine: starts, chunks of compiled search, exact values, limits and events."""
+"""The driver of the convex engine: starts, exact values, limits, events."""
 
 import math
 import time
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.bounds._convex_branch import search
-from provenn.bounds._convex_kernels import Samples
+from provenn.bounds._convex_engine import Engine
 from provenn.bounds._convex_search import anneal, descend
-from provenn.bounds._convex_setup import into_box, make_root, make_samples, make_tree, relative_box, score_shifts
-from provenn.bounds._convex_tree import BEST, CUTOFF, HEAP, LEAVES, NODES, POINTS, SPARE, Root, Tree
-from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves, fits
+from provenn.bounds._convex_setup import into_box, relative_box, score_shifts
+from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, fits
 from provenn.milp.result import Event, Limits, OnEvent
 from provenn.status import Status
 
-CHUNK_SECONDS = 0.05
 ANNEALINGS = 4
 ANNEALING_WORK = 2_500_000
 ANNEALING_STEPS = 8_000
+ANNEALING_SWEEPS = 40
+ANNEALING_SPEED = 2e6
 POLISH_SWEEPS = 20
-FIRST_CAPACITY = 1024
 RELATIVE_LOSS = 0.15
+EVENT_SECONDS = 0.05
+NODE_BYTES = 500
 
 
 class Search:
-    """One run of the engine; all state that a stop at any moment must find consistent."""
+    """One run of the engine.
+
+    `answer` and `bound` are consistent at every moment, so that an interrupt may come at any:
+    `bound` is only raised after all points of the closed boxes are evaluated.
+    """
 
     def __init__(
         self, problem: ConvexProblem, limits: Limits, on_event: OnEvent | None, target: int | None, record: bool
@@ -35,42 +39,33 @@ class Search:
         self.began = time.perf_counter()
         self.problem, self.limits, self.on_event, self.target = problem, limits, on_event, target
         self.record = record
-        self.answer: tuple[int, Integers, int] | None = None
-        self.bound = self.root_bound = 0
-        self.nodes = 0
-        self.leaves: list[tuple[NDArray[Any], ...]] = []
-        self.root: Root
-        self.plain: Root
-        self.tree: Tree
-        self.samples: Samples
+        self.answer: tuple[int, Integers, int] = (0, np.zeros(0, dtype=np.int64), 0)
+        self.bound = self.root_bound = self.told_bound = 0
+        self.best = math.inf
+        self.told_at = 0.0
+        self.engine: Engine | None = None
+        self.plain: Engine
 
     def run(self, start: tuple[Integers, int] | None) -> ConvexResult:
         """Search until the proof is complete or a limit is reached."""
-        if self.problem.max_nonzeros is not None and self.problem.forced_nonzeros() > self.problem.max_nonzeros:
+        budget = self.problem.max_nonzeros
+        if budget is not None and self.problem.forced_nonzeros() > budget:
             return ConvexResult(Status.INFEASIBLE, None, 0, 0, 0, 0, self.seconds(), 0)
         self.offer_first(start)
         try:
-            status = self.stopped_before() or self.search()
+            status = self.search()
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
-        assert self.answer is not None
+        return self.result(status)
+
+    def result(self, status: Status) -> ConvexResult:
+        """Return answer and bound; a complete proof is optimal, whatever stopped the search."""
         value, w, b = self.answer
         if self.bound >= value:
             status = Status.OPTIMAL
-        return ConvexResult(
-            status, w, b, value, self.bound, self.nodes, self.seconds(), self.root_bound, self.recorded()
-        )
-
-    def search(self) -> Status:
-        """Prepare and run chunks of nodes."""
-        self.prepare()
-        return self.loop()
-
-    def stopped_before(self) -> Status | None:
-        """Return the limit that leaves nothing to do, or None."""
-        if self.limits.nodes == 0:
-            return Status.NODE_LIMIT
-        return Status.TIME_LIMIT if self.limits.seconds == 0 else None
+        nodes = self.engine.nodes if self.engine is not None else 0
+        leaves = self.engine.leaves.finish() if self.engine is not None and self.engine.leaves is not None else None
+        return ConvexResult(status, w, b, value, self.bound, nodes, self.seconds(), self.root_bound, leaves)
 
     def seconds(self) -> float:
         """Return the time since the search began."""
@@ -78,206 +73,128 @@ class Search:
 
     def send(self, kind: Literal["incumbent", "bound"]) -> None:
         """Send an event."""
-        if self.on_event is not None and self.answer is not None:
+        self.told_bound, self.told_at = self.bound, self.seconds()
+        if self.on_event is not None:
             value, w, b = self.answer
             x = np.append(w, b).astype(np.float64) if kind == "incumbent" else None
-            self.on_event(Event(kind, self.seconds(), float(value), float(self.bound), x))
+            self.on_event(Event(kind, self.told_at, float(value), float(self.bound), x))
 
     def offer_first(self, start: tuple[Integers, int] | None) -> None:
         """Take the start as the incumbent where it is allowed, and otherwise the point nearest to 0."""
-        v = self.problem.nearest_to_zero()
-        w, b = self.problem.unpack(v)
+        w, b = self.problem.unpack(self.problem.nearest_to_zero())
         if start is not None and self.problem.allows(*start):
             w, b = np.asarray(start[0], dtype=np.int64).copy(), int(start[1])
         self.bound = self.root_bound = self.problem.price * self.problem.forced_nonzeros() + self.problem.floor()
-        self.answer = (self.problem.value(w, b), w, b)
+        self.take(self.problem.value(w, b), w, b)
+
+    def take(self, value: int, w: Integers, b: int) -> None:
+        """Make a neuron the incumbent."""
+        self.answer, self.best = (value, w, b), float(value)
         self.send("incumbent")
 
-    def prepare(self) -> None:
-        """Anneal for a first incumbent; expand the root of the plain box and of the relative one.
+    @property
+    def cutoff(self) -> float:
+        """The bound that a node must exceed to be closed, ``value - 1`` since values are integers, rounded up."""
+        value = self.answer[0] - 1
+        return float(value) if int(float(value)) >= value else math.nextafter(float(value), math.inf)
+
+    def search(self) -> Status:
+        """Prepare, then process nodes until something stops it."""
+        status = self.stopped_before()
+        if status is None:
+            engine = self.prepare()
+            while status is None:
+                self.raise_bound(engine)
+                status = self.stopped(engine)
+                if status is None:
+                    self.step(engine)
+            if self.record and self.bound >= self.answer[0]:
+                engine.close_rest()
+            if self.bound > self.told_bound:
+                self.send("bound")
+        return status
+
+    def step(self, engine: Engine) -> None:
+        """Process one node and evaluate the points that it leaves."""
+        for v in engine.step(self.cutoff, self.best):
+            self.offer(v, engine)
+
+    def prepare(self) -> Engine:
+        """Anneal for a first incumbent; expand the root of the plain box and of the relative one; return the better.
 
         Points with equal scores make the plain search repeat itself; the relative box has one
         of each class, but it is wider and forgets how the entries of a class limit each other.
         It is used when that costs little of the bound.
         """
-        self.A = self.problem.signed()
-        self.shifts = self.usable_shifts()
-        self.use_root(relative=False)
-        self.plain = self.root
-        self.anneal()
-        plain = self.expand_root()
-        wide = relative_box(*self.problem.boxes(), *self.shifts)[:2]
-        if len(self.shifts[0]) and plain < math.inf and fits(self.A, *wide):
-            saved = self.root, self.tree, self.samples, self.leaves
-            self.use_root(relative=True)
-            assert self.answer is not None
-            if self.expand_root() < plain - RELATIVE_LOSS * (self.answer[0] - plain):
-                self.root, self.tree, self.samples, self.leaves = saved
-                self.set_levels()
-        self.settle()
+        A, boxes = self.problem.signed(), self.problem.boxes()
+        shifts = np.zeros((0, A.shape[1]), dtype=np.int64), np.zeros(0, dtype=np.int64)
+        if self.problem.price == 0 and self.problem.max_nonzeros is None:
+            shifts = score_shifts(A, *boxes)
+        self.engine = self.plain = plain = Engine(A, self.problem, shifts, record=self.record)
+        self.anneal(plain)
+        plain.anchor_at(self.problem.pack(*self.answer[1:]))
+        self.step(plain)
+        if len(shifts[0]) and plain.heap and fits(A, *relative_box(*boxes, *shifts)[:2]):
+            relative = Engine(A, self.problem, shifts, relative=True, record=self.record)
+            self.step(relative)
+            if relative.bound >= plain.bound - RELATIVE_LOSS * (self.answer[0] - plain.bound):
+                self.engine = relative
+        self.raise_bound(self.engine)
         self.root_bound = self.bound
+        return self.engine
 
-    def usable_shifts(self) -> tuple[Integers, Integers]:
-        """Return the shifts of the scores; none where prices or a budget tell shifted points apart."""
-        low, high, step = self.problem.boxes()
-        if self.problem.price > 0 or self.problem.max_nonzeros is not None:
-            return np.zeros((0, len(low)), np.int64), np.zeros(0, np.int64)
-        return score_shifts(self.A, low, high, step)
-
-    def expand_root(self) -> float:
-        """Process the root node and return the lowest bound of what is open then."""
-        search(self.samples, self.root, self.tree, 1)
-        self.take_over()
-        return float(self.tree.bound[self.tree.heap[0]]) if self.tree.counters[HEAP] else math.inf
-
-    def use_root(self, relative: bool) -> None:
-        """Set up samples, root and tree, with the root as the only open node; it has no bound before it is expanded."""
-        problem = self.problem
-        counts, forced = problem.counts(), problem.forced_nonzeros()
-        budget = -1 if problem.max_nonzeros is None else problem.max_nonzeros - forced
-        slack = float(problem.curve.slack) * float(problem.multiplicity.sum()) - problem.price * forced
-        n = len(problem.t)
-        self.root = make_root(n, problem.boxes(), problem.price * counts, counts, budget, slack, self.shifts, relative)
-        reach = np.maximum(np.abs(self.root.low), np.abs(self.root.high))
-        self.samples = make_samples(self.A, problem.multiplicity, problem.curve, reach)
-        self.leaves = []
-        self.tree = make_tree(FIRST_CAPACITY, len(reach), self.record_size())
-        tree = self.tree
-        tree.counters[SPARE] -= 1
-        node = int(tree.spare[tree.counters[SPARE]])
-        tree.low[node], tree.high[node] = self.root.low, self.root.high
-        tree.w[node] = np.clip(0.0, self.root.low, self.root.high)
-        tree.bound[node], tree.penalty[node] = -math.inf, 0.0
-        tree.heap[0], tree.counters[HEAP] = node, 1
-        self.set_levels()
-
-    def record_size(self) -> int:
-        """Return the capacity of the buffer of closed leaves."""
-        return 32 * (8 * (len(self.problem.low) + 1) + 8) if self.record else 0
-
-    def anneal(self) -> None:
+    def anneal(self, engine: Engine) -> None:
         """Anneal from the incumbent, limited by work and not by time, in pieces that let interrupts in."""
-        assert self.answer is not None
-        dense, D = self.samples.dense.size > 0, len(self.root.low)
-        work = len(self.samples.weight) if dense else max(1, len(self.samples.row_value) // D)
-        steps = int(min(ANNEALING_STEPS, ANNEALING_WORK // work, 2e5 * self.limits.seconds)) + 1
+        samples, D = engine.samples, engine.root.table.shape[1]
+        work = samples.weight.size if samples.dense.size else max(1, samples.row_value.size // D)
+        steps = min(ANNEALING_STEPS, max(ANNEALING_WORK // work, ANNEALING_SWEEPS * D))
+        steps = int(min(steps, ANNEALING_SPEED * self.limits.seconds / work)) + 1
         rng = np.random.default_rng(self.limits.seed)
         for _ in range(ANNEALINGS):
-            v = self.problem.pack(self.answer[1], self.answer[2])
-            anneal(self.samples, self.root, v, rng.random((steps, 3)))
-            self.offer(v, polish=False)
+            v = self.problem.pack(*self.answer[1:])
+            anneal(samples, engine.root, v, rng.random((steps, 6)))
+            self.offer(v)
 
-    def offer(self, v: NDArray[np.float64], polish: bool = True) -> None:
-        """Evaluate a point exactly; keep it if it is better, and then see what single steps improve."""
-        assert self.answer is not None
-        inside = into_box(self.root, v)
-        w, b = self.problem.unpack(v if inside is None else inside)
-        if inside is None or not self.problem.allows(w, b):
-            self.set_levels()
+    def offer(self, v: NDArray[np.float64], engine: Engine | None = None) -> None:
+        """Evaluate a point exactly; if it is better keep it, and what single steps make of it (given an engine)."""
+        inside = into_box(engine.root, v) if engine is not None else v
+        if inside is None:
             return
+        w, b = self.problem.unpack(inside)
         value = self.problem.value(w, b)
-        if value < self.answer[0]:
-            self.answer = (value, w, b)
-            self.set_levels()
-            self.send("incumbent")
-            if polish:
-                v = self.problem.pack(w, b)
-                descend(self.samples, self.plain, v, POLISH_SWEEPS)
-                self.offer(v, polish=False)
+        if not self.problem.allows(w, b) or value >= self.answer[0]:
+            self.best = float(self.answer[0]) - self.problem.slack
+            return
+        self.take(value, w, b)
+        if engine is not None:
+            polished = self.problem.pack(w, b)
+            descend(self.plain.samples, self.plain.root, polished, POLISH_SWEEPS)
+            self.offer(polished)
 
-    def set_levels(self) -> None:
-        """Tell the kernels which bounds close a node: those above ``value - 1``, since values are integers."""
-        assert self.answer is not None
-        value = self.answer[0]
-        cutoff = float(value - 1)
-        self.tree.level[CUTOFF] = cutoff if int(cutoff) >= value - 1 else math.nextafter(cutoff, math.inf)
-        self.tree.level[BEST] = float(value)
-
-    def raise_bound(self, bound: float) -> None:
-        """Raise the proven bound to a certified bound of all open nodes, rounded up, or to the incumbent."""
-        assert self.answer is not None
-        value = self.answer[0]
-        new = value if bound >= value else max(math.ceil(bound), self.bound) if bound > -math.inf else self.bound
-        new = min(new, value)
-        if new > self.bound:
-            self.bound = new
+    def raise_bound(self, engine: Engine) -> None:
+        """Raise the proven bound to that of the open nodes, rounded up, and at most to the incumbent's value."""
+        value, lowest = self.answer[0], engine.bound
+        new = value if lowest > self.cutoff else math.ceil(lowest) if lowest > -math.inf else self.bound
+        self.bound = max(self.bound, min(new, value))
+        if self.bound > self.told_bound and self.seconds() >= self.told_at + EVENT_SECONDS:
             self.send("bound")
 
-    def loop(self) -> Status:
-        """Run chunks of about 50 ms until a limit is reached or every node is closed."""
-        chunk = 1
-        while True:
-            status = self.stopped()
-            if status is not None:
-                return status
-            nodes = chunk
-            if self.limits.nodes is not None:
-                nodes = min(nodes, self.limits.nodes - self.nodes)
-            began, before = time.perf_counter(), int(self.tree.counters[NODES])
-            search(self.samples, self.root, self.tree, nodes)
-            spent, done = time.perf_counter() - began, int(self.tree.counters[NODES]) - before
-            self.settle()
-            if done == nodes and spent < CHUNK_SECONDS / 2:
-                chunk = min(2 * chunk, 100_000)
-            elif spent > CHUNK_SECONDS:
-                chunk = max(1, chunk // 2)
-
-    def take_over(self) -> None:
-        """Take over what the kernels handed back: points and leaves."""
-        for i in range(int(self.tree.counters[POINTS])):
-            self.offer(self.tree.points[i].copy())
-        self.tree.counters[POINTS] = 0
-        self.nodes = int(self.tree.counters[NODES])
-        self.drain()
-
-    def settle(self) -> None:
-        """Take over results, raise the bound, make room for more nodes."""
-        self.take_over()
-        tree = self.tree
-        self.raise_bound(float(tree.bound[tree.heap[0]]) if tree.counters[HEAP] else math.inf)
-        if tree.counters[SPARE] < 8:
-            self.tree = make_tree(2 * len(tree.bound), tree.low.shape[1], self.record_size(), tree)
-
-    def stopped(self) -> Status | None:
-        """Return why to stop now, or None."""
-        assert self.answer is not None
-        if self.tree.counters[HEAP] == 0 or (self.bound >= self.answer[0] and not self.record):
-            return Status.OPTIMAL
-        if self.target is not None and self.answer[0] <= self.target:
-            return Status.INTERRUPTED
-        if self.limits.nodes is not None and self.nodes >= self.limits.nodes:
+    def stopped_before(self) -> Status | None:
+        """Return the limit that leaves nothing to do, or None."""
+        if self.limits.nodes == 0:
             return Status.NODE_LIMIT
-        if self.seconds() >= self.limits.seconds:
+        return Status.TIME_LIMIT if self.limits.seconds == 0 else None
+
+    def stopped(self, engine: Engine) -> Status | None:
+        """Return why to stop now, or None."""
+        limits, value = self.limits, self.answer[0]
+        if self.bound >= value:
+            return Status.OPTIMAL
+        if self.target is not None and value <= self.target:
+            return Status.INTERRUPTED
+        if limits.nodes is not None and engine.nodes >= limits.nodes:
+            return Status.NODE_LIMIT
+        if self.seconds() >= limits.seconds:
             return Status.TIME_LIMIT
-        size = sum(array.nbytes for array in self.tree)
-        if self.limits.memory_mb is not None and 3 * size > self.limits.memory_mb * 2**20:
-            return Status.MEMORY_LIMIT
-        return None
-
-    def drain(self) -> None:
-        """Move recorded leaves out of the kernels' buffer."""
-        count = int(self.tree.counters[LEAVES])
-        if count:
-            t = self.tree
-            self.leaves.append(tuple(a[:count].copy() for a in (t.leaf_low, t.leaf_high, t.leaf_w, t.leaf_kind)))
-            t.counters[LEAVES] = 0
-
-    def recorded(self) -> Leaves | None:
-        """Return the record of closed leaves."""
-        if not self.record or not hasattr(self, "tree"):
-            return None
-        self.drain()
-        t = self.tree
-        empty = (t.leaf_low[:0], t.leaf_high[:0], t.leaf_w[:0], t.leaf_kind[:0])
-        low, high, w, kind = (np.concatenate(parts) for parts in zip(empty, *self.leaves, strict=True))
-        return Leaves(
-            low.astype(np.int64),
-            high.astype(np.int64),
-            w.astype(np.float64),
-            kind,
-            self.root.shifts.astype(np.int64),
-            self.root.reference,
-            self.root.anchor.astype(np.int64),
-            self.root.low.astype(np.int64),
-            self.root.high.astype(np.int64),
-        )
+        size = len(engine.heap) * (NODE_BYTES + 8 * engine.root.table.shape[1])
+        return Status.MEMORY_LIMIT if limits.memory_mb is not None and size > limits.memory_mb * 2**20 else None

@@ -304,7 +304,7 @@ def newton_step(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, pric
     The step is clipped to the box where that lowers the model, and cut short at the first end otherwise.
     """
     p = len(x)
-    inner, m = np.empty(p, np.int64), np.int64(0)
+    inner, m = np.empty(p, np.int64), 0
     for a in range(p):
         if low[a] < x[a] < high[a] and (x[a] != 0.0 or price[a] == 0.0):
             inner[m] = a
@@ -312,7 +312,7 @@ def newton_step(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, pric
     if m == 0:
         return
     y, move = np.empty(m), np.zeros(p)
-    cholesky(H, inner, m, C)
+    cholesky(H, inner, int(m), C)
     for e in range(m):
         a = inner[e]
         y[e] = -g[a] - envelope_slope(x[a], low[a], high[a], price[a])
@@ -320,7 +320,7 @@ def newton_step(H: Floats, g: Floats, x: Floats, low: Floats, high: Floats, pric
         for b in range(e):
             y[e] -= C[e, b] * y[b]
         y[e] /= C[e, e]
-    back_substitute(C, m, y)
+    back_substitute(C, int(m), y)
     longest, before = 1.0, 0.0
     for e in range(m):
         a = inner[e]

@@ -1,12 +1,12 @@
-"""From a problem to the arrays of the compiled kernels: signed samples, root box, shifts, empty tree."""
+"""From a problem to the arrays of the compiled kernels: signed samples, root box, shifts."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from provenn.bounds._convex_boxes import BOX_HIGH, BOX_LOW, Report, Root
 from provenn.bounds._convex_kernels import Samples
-from provenn.bounds._convex_tree import Root, Tree
 from provenn.losses._curves import HINGE
 
 Integers = NDArray[np.int64]
@@ -138,41 +138,48 @@ def make_root(
     """Return the root box, the plain one or the one relative to the references of the shifts."""
     low, high, step = boxes
     wide_low, wide_high, least, most = relative_box(*boxes, *shifts)
-    none, reference = np.zeros(0), shifts[1]
+    reference = shifts[1]
+    first, last = (wide_low, wide_high) if relative else (low, high)
     return Root(
-        (wide_low if relative else low).astype(np.float64),
-        (wide_high if relative else high).astype(np.float64),
-        step.astype(np.float64),
-        price.astype(np.float64),
-        counts,
+        np.array([first, last, step, price, counts, low, high], dtype=np.float64),
+        shifts[0].astype(np.float64),
+        np.array([least, most], dtype=np.float64)[:, : len(reference) if relative else 0].copy(),
+        reference[: 0 if relative else len(reference)].copy(),
+        wide_low[reference][: 0 if relative else len(reference)].astype(np.float64),
         budget,
         slack,
         2.0**-51 * (n + len(low) + 64),
-        shifts[0].astype(np.float64),
-        least.astype(np.float64) if relative else none,
-        most.astype(np.float64) if relative else none,
-        reference[:0] if relative else reference,
-        none if relative else wide_low[reference].astype(np.float64),
-        low.astype(np.float64),
-        high.astype(np.float64),
+    )
+
+
+def make_report(D: int) -> Report:
+    """Return an empty report."""
+    return Report(
+        np.zeros((3, 4, D), np.int16),
+        np.zeros((3, D), np.float32),
+        np.zeros(3),
+        np.zeros(3),
+        np.zeros(6, np.int64),
+        np.zeros(D),
     )
 
 
 def into_box(root: Root, v: NDArray[np.float64]) -> NDArray[np.float64] | None:
-    """Return a point of the original box with the same scores as v, or None; every combination is tried."""
+    """Return a point of the original box with the same scores as v, or None if there is none."""
     return _shifted(root, v, 0)
 
 
 def _shifted(root: Root, v: NDArray[np.float64], i: int) -> NDArray[np.float64] | None:
     """Choose the multiples of the shifts i, i + 1, ... by depth-first search with interval bounds."""
-    left = slice(i, len(root.shift_low))
-    one, two = root.shifts[left] * root.shift_low[left, None], root.shifts[left] * root.shift_high[left, None]
+    least, most = root.multiples
+    left = slice(i, len(least))
+    one, two = root.shifts[left] * least[left, None], root.shifts[left] * most[left, None]
     down, up = np.minimum(one, two).sum(axis=0), np.maximum(one, two).sum(axis=0)
-    if np.any((v + up < root.box_low) | (v + down > root.box_high)):
+    if np.any((v + up < root.table[BOX_LOW]) | (v + down > root.table[BOX_HIGH])):
         return None
-    if i == len(root.shift_low):
+    if i == len(least):
         return v
-    multiples = np.arange(root.shift_low[i], root.shift_high[i] + 1)
+    multiples = np.arange(least[i], most[i] + 1)
     for z in multiples[np.argsort(np.abs(multiples), kind="stable")]:
         found = _shifted(root, v + z * root.shifts[i], i + 1)
         if found is not None:
@@ -180,46 +187,4 @@ def _shifted(root: Root, v: NDArray[np.float64], i: int) -> NDArray[np.float64] 
     return None
 
 
-def make_tree(capacity: int, D: int, record: int, old: Tree | None = None) -> Tree:
-    """Return an empty pool of nodes, or a larger one with everything of the old one."""
-    spare = np.arange(capacity, dtype=np.int64)[::-1].copy()
-    tree = Tree(
-        np.zeros((capacity, D), np.int16),
-        np.zeros((capacity, D), np.int16),
-        np.zeros((capacity, D), np.float32),
-        np.zeros(capacity),
-        np.zeros(capacity),
-        np.zeros(capacity, np.int64),
-        spare,
-        np.zeros(8, np.int64),
-        np.full(2, np.inf),
-        np.zeros((16, D)),
-        np.zeros((record, D), np.int16),
-        np.zeros((record, D), np.int16),
-        np.zeros((record, D), np.float32),
-        np.zeros(record, np.int64),
-    )
-    tree.counters[1] = capacity
-    if old is not None:
-        _copy_into(tree, old)
-    return tree
-
-
-def _copy_into(tree: Tree, old: Tree) -> None:
-    """Copy all nodes; the new spare list has the new slots on top of the old spare ones."""
-    size, spare = len(old.bound), int(old.counters[1])
-    for name in ("low", "high", "w", "bound", "penalty", "heap"):
-        getattr(tree, name)[:size] = getattr(old, name)
-    fresh = np.arange(size, len(tree.bound), dtype=np.int64)[::-1]
-    tree.spare[:spare] = old.spare[:spare]
-    tree.spare[spare : spare + len(fresh)] = fresh
-    tree.counters[:] = old.counters
-    tree.counters[1] = spare + len(fresh)
-    tree.level[:] = old.level
-    tree.points[:] = old.points
-    if len(tree.leaf_kind):
-        for name in ("leaf_low", "leaf_high", "leaf_w", "leaf_kind"):
-            getattr(tree, name)[:] = getattr(old, name)
-
-
-__all__ = ["into_box", "make_root", "make_samples", "make_tree", "relative_box", "score_shifts"]
+__all__ = ["into_box", "make_report", "make_root", "make_samples", "relative_box", "score_shifts"]

@@ -102,6 +102,11 @@ class ConvexProblem:
         """Return the number of weights whose box leaves 0 out."""
         return len(self.low) - int(self.counts().sum())
 
+    @property
+    def slack(self) -> float:
+        """Largest distance between the exact loss and its smooth extension, in units."""
+        return float(self.curve.slack) * float(self.multiplicity.sum())
+
     def floor(self) -> int:
         """Return a lower bound of the loss of every neuron: each sample at its best possible score."""
         low, high, _ = self.boxes()

@@ -1,0 +1,117 @@
+"""The open nodes of the convex engine, in Python around one compiled call a node."""
+
+import math
+from heapq import heappop, heappush
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenn.bounds._convex_boxes import HIGH, LOW, OPEN, POINT
+from provenn.bounds._convex_branch import expand
+from provenn.bounds._convex_leaves import BY_BOUND, LeafRecord
+from provenn.bounds._convex_setup import make_report, make_root, make_samples
+from provenn.bounds._convex_types import ConvexProblem, Integers
+
+OFFERING_NODES, OFFERING_STRIDE = 200, 16
+
+
+class Node(NamedTuple):
+    """An open node, ordered by its bound and then by age.
+
+    Parameters
+    ----------
+    bound : float
+    serial : int
+    box : ndarray of shape (2, D), int16
+    w : ndarray of shape (D,), float32
+        Point that gives the bound.
+    penalty : float
+        Multiplier of the budget.
+    """
+
+    bound: float
+    serial: int
+    box: NDArray[np.int16]
+    w: NDArray[np.float32]
+    penalty: float
+
+
+class Engine:
+    """The open nodes below one root box."""
+
+    def __init__(
+        self,
+        A: Integers,
+        problem: ConvexProblem,
+        shifts: tuple[Integers, Integers],
+        relative: bool = False,
+        record: bool = False,
+    ) -> None:
+        """Make the root the only open node; it has no bound before it is expanded."""
+        counts, forced = problem.counts(), problem.forced_nonzeros()
+        budget = -1 if problem.max_nonzeros is None else problem.max_nonzeros - forced
+        slack = problem.slack - problem.price * forced
+        price = problem.price * counts.astype(np.int64)
+        self.root = make_root(len(A), problem.boxes(), price, counts, budget, slack, shifts, relative)
+        low, high = self.root.table[LOW], self.root.table[HIGH]
+        reach = np.maximum(np.abs(low), np.abs(high))
+        self.samples = make_samples(A, problem.multiplicity, problem.curve, reach)
+        self.report = make_report(len(low))
+        box = np.array([low, high], dtype=np.int16)
+        self.heap = [Node(-math.inf, 0, box, np.clip(0.0, low, high).astype(np.float32), 0.0)]
+        self.serial = self.nodes = 0
+        self.leaves = LeafRecord(self.root) if record else None
+
+    def anchor_at(self, v: NDArray[np.float64]) -> None:
+        """Keep, of points with equal scores, the one nearest to v in its references."""
+        self.root = self.root._replace(anchor=v[self.root.reference])
+        if self.leaves is not None:
+            self.leaves.root = self.root
+
+    @property
+    def bound(self) -> float:
+        """Lowest bound of the open nodes, infinite when there is none."""
+        return self.heap[0].bound if self.heap else math.inf
+
+    def step(self, cutoff: float, best: float) -> list[NDArray[np.float64]]:
+        """Process the node of lowest bound; return the points to evaluate exactly.
+
+        Parameters
+        ----------
+        cutoff : float
+            A bound above it closes a node.
+        best : float
+            Loss that a rounded point must beat to be worth an evaluation.
+        """
+        node, report = heappop(self.heap), self.report
+        expand(self.samples, self.root, report, node.box, node.w, (cutoff, best), node.bound, node.penalty)
+        self.nodes += 1
+        if self.leaves is not None:
+            self.leaves.add(node.box, report)
+        last = 3 if report.state[0] == OPEN else 1
+        points = [report.box[i, LOW].astype(np.float64) for i in range(last) if report.state[i] == POINT]
+        if report.state[5] and (self.nodes < OFFERING_NODES or self.nodes % OFFERING_STRIDE == 0):
+            points.append(report.offer.copy())
+        self._open_halves(node, last)
+        return points
+
+    def _open_halves(self, node: Node, last: int) -> None:
+        """Open the halves; one whose bound is worse than its parent's inherits that, with its point."""
+        report = self.report
+        parent, w = node.bound, node.w
+        if report.bound[0] >= parent:
+            parent, w = float(report.bound[0]), report.w[0].copy()
+        for i in range(1, last):
+            if report.state[i] == OPEN:
+                self.serial += 1
+                own, penalty = float(report.bound[i]), float(report.penalty[i])
+                point = report.w[i].copy() if own >= parent else w
+                heappush(self.heap, Node(max(own, parent), self.serial, report.box[i, :2].copy(), point, penalty))
+
+    def close_rest(self) -> None:
+        """Record the open nodes as leaves that their bounds close."""
+        for node in self.heap:
+            if self.leaves is not None:
+                self.leaves.append(node.box[LOW], node.box[HIGH], node.w, BY_BOUND)
+        self.heap = []
