@@ -24,8 +24,10 @@ class Node(NamedTuple):
     bound : float
     serial : int
     box : ndarray of shape (2, D), int16
+    start : ndarray of shape (D,), float32
+        Where to start the relaxation.
     w : ndarray of shape (D,), float32
-        Point that gives the bound.
+        Point that gives the bound, its own or an ancestor's.
     penalty : float
         Multiplier of the budget.
     """
@@ -33,6 +35,7 @@ class Node(NamedTuple):
     bound: float
     serial: int
     box: NDArray[np.int16]
+    start: NDArray[np.float32]
     w: NDArray[np.float32]
     penalty: float
 
@@ -59,7 +62,8 @@ class Engine:
         self.samples = make_samples(A, problem.multiplicity, problem.curve, reach)
         self.report = make_report(len(low))
         box = np.array([low, high], dtype=np.int16)
-        self.heap = [Node(-math.inf, 0, box, np.clip(0.0, low, high).astype(np.float32), 0.0)]
+        start = np.clip(0.0, low, high).astype(np.float32)
+        self.heap = [Node(-math.inf, 0, box, start, start, 0.0)]
         self.serial = self.nodes = 0
         self.leaves = LeafRecord(self.root) if record else None
 
@@ -85,7 +89,7 @@ class Engine:
             Loss that a rounded point must beat to be worth an evaluation.
         """
         node, report = heappop(self.heap), self.report
-        expand(self.samples, self.root, report, node.box, node.w, (cutoff, best), node.bound, node.penalty)
+        expand(self.samples, self.root, report, node.box, node.start, (cutoff, best), node.bound, node.penalty)
         self.nodes += 1
         if self.leaves is not None:
             self.leaves.add(node.box, report)
@@ -106,8 +110,9 @@ class Engine:
             if report.state[i] == OPEN:
                 self.serial += 1
                 own, penalty = float(report.bound[i]), float(report.penalty[i])
-                point = report.w[i].copy() if own >= parent else w
-                heappush(self.heap, Node(max(own, parent), self.serial, report.box[i, :2].copy(), point, penalty))
+                box, start = report.box[i, :2].copy(), report.w[i].copy()
+                point = start if own >= parent else w
+                heappush(self.heap, Node(max(own, parent), self.serial, box, start, point, penalty))
 
     def close_rest(self) -> None:
         """Record the open nodes as leaves that their bounds close."""

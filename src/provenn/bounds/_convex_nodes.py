@@ -16,6 +16,7 @@ from provenn.bounds._convex_kernels import (
 )
 
 BISECTIONS = 12
+EXTRA_ROUNDS = 5
 
 
 @njit(cache=True)
@@ -35,7 +36,8 @@ def certified(samples: Samples, box: Box) -> tuple[float, float]:
     size = value + 2.0 * reach + abs(box.constant)
     for a in range(len(box.price)):
         size += box.price[a]
-    return value, value + linear + box.constant - box.margin * size - 1e-6
+    bound = value + linear + box.constant - box.margin * size - 1e-6
+    return value, bound if bound == bound else -np.inf
 
 
 @njit(cache=True)
@@ -82,12 +84,13 @@ def relax(
     """
     p = len(box.x)
     kept, best, bound, worse = box.x.copy(), -np.inf, -np.inf, False
-    for step in range(rounds + 1):
-        if step == rounds and not worse:
+    last = rounds + EXTRA_ROUNDS
+    for step in range(last + 1):
+        if not worse and (step == last or (step >= rounds and bound >= parent)):
             break
         if worse:
             for a in range(p):
-                box.x[a] += (1.0 if step == rounds else 0.5) * (kept[a] - box.x[a])
+                box.x[a] += (1.0 if step == last else 0.5) * (kept[a] - box.x[a])
         elif step > 0 or not fresh:
             penalty = model_step(box, penalty, 1e-4 * max(cutoff - max(parent, bound), 1.0))
         for a in range(p):
@@ -98,7 +101,7 @@ def relax(
             best = bound
             for a in range(p):
                 kept[a] = box.x[a]
-        if fresh and (step == 0 or rounds > 10):
+        if fresh and (step == 0 or step >= rounds or rounds > 10):
             hessian(samples, box.curvature, box.free, box.H)
         gap = 0.1 if fresh and rounds < 10 else 0.05
         if not worse and (bound > cutoff or value + box.constant - bound < gap * max(cutoff - bound, 1.0)):
