@@ -37,7 +37,7 @@ def certified(samples: Samples, box: Box) -> tuple[float, float]:
     for a in range(len(box.price)):
         size += box.price[a]
     bound = value + linear + box.constant - box.margin * size - 1e-6
-    return value, bound if bound == bound else -np.inf
+    return value, -np.inf if np.isnan(bound) else bound
 
 
 @njit(cache=True)

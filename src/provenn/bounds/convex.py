@@ -34,7 +34,7 @@ def minimise(
     on_event : callable, optional
         Receives an `Event` at each new incumbent and at improved bounds, x = [w, b].
     target : int, optional
-        Stop as soon as the incumbent's objective is at most this.
+        Stop as soon as the incumbent's objective is at most this, with status INTERRUPTED unless proven optimal.
     record : bool
         Keep the closed leaves, from which the bound can be derived again.
 

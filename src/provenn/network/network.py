@@ -108,13 +108,13 @@ class IntegerNetwork:
 
     @classmethod
     def constant(cls, architecture: Architecture, favoured: int, scale: int = 1) -> "IntegerNetwork":
-        """Return the network nearest to always answering one class: zero weights, extreme output biases."""
+        """Return the network nearest to always answering one class: zero weights, output biases of +1 and -1."""
         weights = [layer.weights.clip(np.zeros((layer.n_in, layer.n_out))) for layer in architecture.layers]
         signs = np.where(np.arange(architecture.n_outputs) == favoured, 1.0, -1.0)
         if architecture.n_outputs == 1:
             signs = np.array([1.0 if favoured == 1 else -1.0])
         biases = [
-            layer.bias.clip(signs * 127 if layer is architecture.layers[-1] else np.zeros(layer.n_out))
+            layer.bias.clip(signs if layer is architecture.layers[-1] else np.zeros(layer.n_out))
             if layer.bias is not None
             else np.zeros(layer.n_out)
             for layer in architecture.layers
