@@ -1,8 +1,8 @@
 # Every target sets up .venv by itself, and again only when pyproject.toml has changed.
-# Another interpreter: make demo PYTHON=python3.12. Other solvers in the tests: make test TEST_EXTRAS=test,scip,gurobi.
+# Another interpreter: make demo PYTHON=python3.12. Fewer solvers in the tests: make test TEST_EXTRAS=test.
 
 PYTHON ?= python3
-TEST_EXTRAS ?= test,scip
+TEST_EXTRAS ?= test,scip,gurobi
 WORKERS ?= 2
 BENCH_ARGS ?= --seconds 20
 
