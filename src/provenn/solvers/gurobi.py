@@ -34,7 +34,7 @@ class Gurobi(Solver):
     Examples
     --------
     >>> Gurobi.note
-    'an extra: pip install 'provenn[gurobi]'; its pip licence stops at 2000 columns or rows'
+    "an extra: pip install 'provenn[gurobi]'; its pip licence stops at 2000 columns or rows"
     """
 
     focus: int = 0
