@@ -72,6 +72,8 @@ class Loss(ABC):
     """Some networks are infeasible; training can end without an answer."""
     linear: ClassVar[bool] = False
     """The MILP is mostly linear over wide ranges: LP-based solvers prove it faster than clause learning."""
+    has_milp: ClassVar[bool] = True
+    """There is a MILP; losses without one are for searches alone."""
 
     def check(self, architecture: Architecture, dataset: Dataset) -> None:
         """Raise `InputError` when the loss has no meaning for this architecture or data."""

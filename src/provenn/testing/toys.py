@@ -18,8 +18,9 @@ from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
 
 
 def losses() -> list[Loss]:
-    """Every registered loss with its default options, and the options that change its model."""
-    return [registry.load("provenn.losses", name)() for name in registry.names("provenn.losses")] + [
+    """Every registered loss that has a MILP with its default options, and the options that change its model."""
+    registered = [registry.load("provenn.losses", name)() for name in registry.names("provenn.losses")]
+    return [loss for loss in registered if loss.has_milp] + [
         MaxCorrect(rule="published"),
         MinWeight(count_biases=False),
         SatMargin(kept_only=True),

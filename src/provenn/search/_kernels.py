@@ -1,0 +1,286 @@
+"""Compiled kernels of the local search: effect of a flipped unit, scores of all moves of a unit, moves.
+
+A move changes one parameter of unit j of layer l by dv. The scores of all moves of a unit are
+``gain[side, m, i]``, the change of the loss when parameter i (the last is the bias) is raised
+(side 0) or lowered (side 1) by m + 1.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from provenn.search._score_losses import ScoreLoss, sample_loss
+from provenn.search._state import BINARY, Bytes, Inputs, Ints, Longs, Shape, State
+
+Singles = NDArray[np.float32]
+Layout = tuple[Longs, Longs, Longs]
+
+
+class Space(NamedTuple):
+    """Memory that kernels write to.
+
+    Attributes
+    ----------
+    gain : ndarray of shape (2, reach, width + 1), float32
+        Scores of the moves of one unit.
+    row : ndarray of shape (tail,), int32
+        Tail of one sample.
+    outgoing : ndarray of shape (width,), int32
+        Outgoing weights of one unit.
+    place, effect : ndarray of shape (n,)
+        Critical samples and what their flip changes, bucket by bucket.
+    bucket : ndarray of shape (n,), int64
+        ``side * reach + m`` of each critical sample, -1 for the others.
+    """
+
+    gain: NDArray[np.float32]
+    row: Ints
+    outgoing: Ints
+    place: Longs
+    effect: Singles
+    bucket: Longs
+
+
+@njit(cache=True, nogil=True)
+def workspace(shape: Shape, state: State, reach: int) -> Space:
+    """Return memory for moves of at most `reach`."""
+    width, n = np.max(shape.size), len(state.loss)
+    return Space(
+        np.zeros((2, reach, width + 1), dtype=np.float32),
+        np.zeros(state.tail.shape[1], dtype=np.int32),
+        np.zeros(width, dtype=np.int32),
+        np.zeros(n, dtype=np.int64),
+        np.zeros(n, dtype=np.float32),
+        np.zeros(n, dtype=np.int64),
+    )
+
+
+@njit(cache=True, nogil=True)
+def prepare(shape: Shape, state: State, layer: int, j: int, space: Space) -> None:
+    """Gather the outgoing weights of a hidden unit, which `flip` needs."""
+    if layer < len(shape.tail) - 1:
+        n_in, base = shape.size[layer + 1], shape.flat[layer + 1]
+        for u in range(shape.size[layer + 2]):
+            space.outgoing[u] = state.parameters[base + u * (n_in + 1) + j]
+
+
+@njit(cache=True, nogil=True)
+def flip(
+    layout: Layout, p: Ints, tail: Ints, signs: Bytes, outgoing: Ints, row: Ints, k: int, layer: int, j: int
+) -> None:
+    """Write into `row` the tail of sample k after unit j of a hidden layer flips.
+
+    `layout` holds `Shape.size`, `Shape.tail` and `Shape.flat`, `p` the parameters.
+    """
+    size, place, flat = layout
+    for t in range(len(row)):
+        row[t] = tail[k, t]
+    at, begin = (size[1] + place[layer] if layer > 0 else 0), place[layer + 1]
+    change = -2 * signs[k, at + j]
+    for u in range(size[layer + 2]):
+        row[begin + u] += change * outgoing[u]
+    for m in range(layer + 1, len(place) - 1):
+        at, n_in, base = size[1] + place[m], size[m + 1], flat[m + 1]
+        for u in range(n_in):
+            now = 1 if row[place[m] + u] >= 0 else -1
+            if now != signs[k, at + u]:
+                for v in range(size[m + 2]):
+                    row[place[m + 1] + v] += 2 * now * p[base + v * (n_in + 1) + u]
+
+
+@njit(cache=True, nogil=True)
+def score(inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, layer: int, j: int, space: Space) -> None:
+    """Write the gains of all moves of a unit; `prepare` was called."""
+    gain = space.gain
+    gain[:] = 0.0
+    if layer == len(shape.tail) - 1:
+        _score_output(inputs, shape, state, loss, j, space)
+        return
+    _find_critical(inputs, shape, state, loss, layer, j, space)
+    if layer == 0 and inputs.kind == BINARY:
+        _add_rows(inputs, space)
+    elif layer == 0:
+        _add_sparse_rows(inputs, state, j, space)
+    else:
+        _add_signs(shape, state, layer, space)
+    for side in range(2):
+        for m in range(1, gain.shape[1]):
+            for i in range(gain.shape[2]):
+                gain[side, m, i] += gain[side, m - 1, i]
+
+
+@njit(cache=True, nogil=True)
+def _find_critical(
+    inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, layer: int, j: int, space: Space
+) -> None:
+    """Note the effect of the flip of every sample that a single move may flip.
+
+    A sample with a >= 0 flips when a falls by at least a + 1, otherwise when it rises by -a.
+    """
+    layout, rule, table = (shape.size, shape.tail, shape.flat), loss.rule, loss.table
+    first, p, tail, signs, now = state.first, state.parameters, state.tail, state.signs, state.loss
+    row, outgoing, bucket, effect = space.row, space.outgoing, space.bucket, space.effect
+    label, weight, largest = inputs.label, inputs.weight, inputs.largest
+    begin, place, reach = shape.tail[len(shape.tail) - 1], shape.tail[layer] + j, space.gain.shape[1]
+    wide = layer == 0 and inputs.kind != BINARY
+    for k in range(len(weight)):
+        a = first[j, k] if layer == 0 else tail[k, place]
+        need = a + 1 if a >= 0 else -a
+        bucket[k] = -1
+        if need <= (reach * largest[k] if wide else reach):
+            flip(layout, p, tail, signs, outgoing, row, k, layer, j)
+            effect[k] = weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k])
+            bucket[k] = (reach if a >= 0 else 0) + (0 if wide else need - 1)
+
+
+@njit(cache=True, nogil=True)
+def _add_rows(inputs: Inputs, space: Space) -> None:
+    """Add ``effect * x`` of all critical samples to their buckets, four rows at a time."""
+    gain, place, effect, bucket, rows = space.gain, space.place, space.effect, space.bucket, inputs.rows
+    reach, d = gain.shape[1], rows.shape[1]
+    for b in range(2 * reach):
+        into, count = gain[b // reach, b % reach], 0
+        for k in range(len(bucket)):
+            if bucket[k] == b:
+                place[count] = k
+                count += 1
+                into[d] += effect[k]
+        for e in range(0, count, 4):
+            p = place[e]
+            q, r, s = place[min(e + 1, count - 1)], place[min(e + 2, count - 1)], place[min(e + 3, count - 1)]
+            fq = effect[q] if e + 1 < count else np.float32(0.0)
+            fr = effect[r] if e + 2 < count else np.float32(0.0)
+            fs = effect[s] if e + 3 < count else np.float32(0.0)
+            _add_four(into, rows[p], rows[q], rows[r], rows[s], effect[p], fq, fr, fs)
+
+
+@njit(cache=True, nogil=True)
+def _add_four(into: Singles, p: Bytes, q: Bytes, r: Bytes, s: Bytes, fp: Any, fq: Any, fr: Any, fs: Any) -> None:
+    for i in range(len(p)):
+        into[i] += (fp * np.float32(p[i]) + fq * np.float32(q[i])) + (fr * np.float32(r[i]) + fs * np.float32(s[i]))
+
+
+@njit(cache=True, nogil=True)
+def _add_sparse_rows(inputs: Inputs, state: State, j: int, space: Space) -> None:
+    """Add every critical sample's effect to the smallest move of each feature that flips it."""
+    gain, effect, bucket, first = space.gain, space.effect, space.bucket, state.first
+    start, index, value = inputs.row_start, inputs.row_index, inputs.row_value
+    reach = gain.shape[1]
+    for k in range(len(bucket)):
+        if bucket[k] < 0:
+            continue
+        side, a = bucket[k] // reach, first[j, k]
+        need = a + 1 if a >= 0 else -a
+        for e in range(start[k], start[k + 1]):
+            x = value[e]
+            m = (need - 1) // abs(x)
+            if m < reach:
+                gain[side if x > 0 else 1 - side, m, index[e]] += effect[k]
+
+
+@njit(cache=True, nogil=True)
+def _add_signs(shape: Shape, state: State, layer: int, space: Space) -> None:
+    gain, effect, bucket, signs = space.gain, space.effect, space.bucket, state.signs
+    n_in, reach = shape.size[layer], gain.shape[1]
+    at = shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0
+    for k in range(len(bucket)):
+        if bucket[k] < 0:
+            continue
+        side, m = bucket[k] // reach, bucket[k] % reach
+        half = np.float32(0.5) * effect[k]
+        for i in range(n_in):
+            part = half * np.float32(signs[k, at + i])
+            gain[side, m, i] += half + part
+            gain[1 - side, m, i] += half - part
+        gain[side, m, n_in] += effect[k]
+
+
+@njit(cache=True, nogil=True)
+def _score_output(inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, j: int, space: Space) -> None:
+    layer, rule, table = len(shape.tail) - 1, loss.rule, loss.table
+    begin, n_in, gain, row = shape.tail[layer], shape.size[layer], space.gain, space.row
+    rows, signs, tail, now, label, weight = (
+        inputs.rows,
+        state.signs,
+        state.tail,
+        state.loss,
+        inputs.label,
+        inputs.weight,
+    )
+    start, index, value = inputs.row_start, inputs.row_index, inputs.row_value
+    at, place, sparse = (shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0), begin + j, inputs.kind != BINARY
+    for k in range(len(weight)):
+        for t in range(len(row)):
+            row[t] = tail[k, t]
+        score = row[place]
+        if layer == 0 and sparse:
+            for e in range(start[k], start[k + 1]):
+                for m in range(gain.shape[1]):
+                    for side in range(2):
+                        row[place] = score + (1 - 2 * side) * (m + 1) * value[e]
+                        effect = weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k])
+                        gain[side, m, index[e]] += np.float32(effect)
+            continue
+        for m in range(gain.shape[1]):
+            row[place] = score + m + 1
+            up = np.float32(weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k]))
+            row[place] = score - m - 1
+            down = np.float32(weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k]))
+            mean, slope = np.float32(0.5) * (up + down), np.float32(0.5) * (up - down)
+            for i in range(n_in):
+                if layer == 0:
+                    gain[0, m, i] += up * np.float32(rows[k, i])
+                    gain[1, m, i] += down * np.float32(rows[k, i])
+                else:
+                    part = slope * np.float32(signs[k, at + i])
+                    gain[0, m, i] += mean + part
+                    gain[1, m, i] += mean - part
+            gain[0, m, n_in] += up
+            gain[1, m, n_in] += down
+
+
+@njit(cache=True, nogil=True)
+def move(
+    inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, layer: int, j: int, i: int, dv: int, space: Space
+) -> float:
+    """Change parameter i of a unit by dv, renew the state, and return the change of the loss."""
+    layout, rule, table, end = (shape.size, shape.tail, shape.flat), loss.rule, loss.table, len(shape.tail) - 1
+    first, p, tail, signs, now = state.first, state.parameters, state.tail, state.signs, state.loss
+    index, value, label, weight = inputs.col_index, inputs.col_value, inputs.label, inputs.weight
+    row, outgoing, n_in = space.row, space.outgoing, shape.size[layer]
+    begin, place, scores = inputs.col_start[min(i, n_in - 1)], shape.tail[layer] + j, shape.tail[end]
+    own = (shape.size[1] + shape.tail[layer] if layer > 0 else 0) + j
+    before = shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0
+    sparse, hidden_first = layer == 0 and i < n_in, layer == 0 and end > 0
+    bias = dv * (inputs.scale if layer == 0 else 1)
+    p[shape.flat[layer] + j * (n_in + 1) + i] += dv
+    total = 0.0
+    for e in range(inputs.col_start[i + 1] - begin if sparse else len(weight)):
+        k, change = e, bias
+        if sparse:
+            k, change = index[begin + e], dv * value[begin + e]
+        elif i < n_in:
+            change = dv * signs[k, before + i]
+        a = first[j, k] if hidden_first else tail[k, place]
+        if hidden_first:
+            first[j, k] = a + change
+        else:
+            tail[k, place] = a + change
+        if layer < end:
+            if (a >= 0) == (a + change >= 0):
+                continue
+            flip(layout, p, tail, signs, outgoing, row, k, layer, j)
+            for t in range(len(row)):
+                tail[k, t] = row[t]
+            for t in range(shape.tail[layer + 1], scores):
+                signs[k, shape.size[1] + t] = 1 if row[t] >= 0 else -1
+            signs[k, own] = -signs[k, own]
+        else:
+            for t in range(len(row)):
+                row[t] = tail[k, t]
+        after = sample_loss(rule, table, row, scores, label[k])
+        total += weight[k] * (after - now[k])
+        now[k] = after
+    return total
