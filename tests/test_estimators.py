@@ -46,7 +46,7 @@ def mixed():
 
 def test_a_proven_optimum_on_real_data():
     X, y = load_breast_cancer(return_X_y=True, as_frame=True)
-    model = IntegerNetworkClassifier(node_limit=50_000, time_limit=600).fit(X, y)
+    model = IntegerNetworkClassifier(temperature=1.0, node_limit=50_000, time_limit=600).fit(X, y)
     certificate = model.certificate_
     assert certificate.optimal
     assert certificate.bound == certificate.loss

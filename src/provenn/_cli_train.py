@@ -13,12 +13,11 @@ from rich.text import Text
 
 from provenn import _cli_output as out
 from provenn._table_checks import check_numbers, check_width
-from provenn.encoding import Feature
 from provenn.errors import InputError
 from provenn.estimators import IntegerNetworkClassifier
 from provenn.formulations import Problem
 from provenn.model_file import model_to_dict, save_model
-from provenn.network import Dataset
+from provenn.selection import Selection
 from provenn.tables import known_columns, read_table, split_target
 
 
@@ -52,11 +51,9 @@ class _Watched(IntegerNetworkClassifier):
     def watch(self, listener: Callable[[Problem], None]) -> None:
         self._listener = listener
 
-    def _problem(self, dataset: Dataset, features: list[Feature]) -> Problem:
-        problem = super()._problem(dataset, features)
+    def _prepared(self, problem: Problem) -> None:
         self.trained_problem_ = problem
         self._listener(problem)
-        return problem
 
 
 def run_train(request: TrainRequest, *, as_json: bool, quiet: bool) -> None:
@@ -133,6 +130,8 @@ def _as_json(
         "unit": str(certificate.unit),
         "train_accuracy": accuracy,
         "seconds": round(estimator.seconds_, 3),
+        "temperature": getattr(estimator.loss_, "temperature", None),
+        "selection": estimator.selection_.to_dict() if estimator.selection_ is not None else None,
         "nonzeros": network.nonzeros,
         "size_bits": network.size_bits,
         "n_samples": len(features),
@@ -148,6 +147,17 @@ def _as_json(
     }
 
 
+def chosen(selection: Selection) -> str:
+    """Say what was chosen, and on what."""
+    setting = selection.setting
+    parts = [f"temperature {setting.temperature:.4g}"]
+    if any(t.setting.nonzero_price != setting.nonzero_price for t in selection.trials):
+        parts.append(f"price {setting.nonzero_price:g}")
+    if any(t.setting.method != setting.method for t in selection.trials):
+        parts.append(f"method {setting.method}")
+    return f"{', '.join(parts)}; by {selection.scheme}"
+
+
 def _message(estimator: IntegerNetworkClassifier) -> str:
     return ". ".join(part for part in (estimator.status_.value, estimator.message_) if part)
 
@@ -160,6 +170,8 @@ def _print(estimator: _Watched, request: TrainRequest, target: str, accuracy: fl
         rows["note"] = estimator.message_
     rows["accuracy"] = f"{accuracy:.2%} of {samples} training samples"
     rows["network"] = out.network_row(estimator.network_)
+    if estimator.selection_ is not None:
+        rows["chosen"] = chosen(estimator.selection_)
     rows["time"] = f"{estimator.seconds_:.2f} s"
     out.show(out.facts(rows))
     card = model_to_dict(estimator, target)["score_card"]

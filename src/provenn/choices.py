@@ -1,5 +1,6 @@
 """Turns the strings and numbers that people give into domains, losses and trainers."""
 
+import os
 from numbers import Integral
 from typing import Any
 
@@ -7,12 +8,16 @@ from provenn import registry
 from provenn.errors import InputError
 from provenn.formulations import Problem
 from provenn.losses import Loss
+from provenn.losses.cross_entropy import CrossEntropy
 from provenn.losses.logistic import Logistic
 from provenn.network import IntegerDomain
 from provenn.solvers import Solver
 from provenn.trainers import Trainer
+from provenn.trainers.blocks import Blocks
 from provenn.trainers.convex import Convex
 from provenn.trainers.exact import Exact
+from provenn.trainers.gradient import Gradient
+from provenn.trainers.portfolio import Portfolio
 
 
 def domain_of(bound: Any, what: str = "weight_bound") -> IntegerDomain:
@@ -32,25 +37,34 @@ def loss_of(loss: str | Loss, temperature: float) -> Loss:
         return loss
     if loss == "logistic":
         return Logistic(temperature)
+    if loss == "cross_entropy":
+        return CrossEntropy(temperature)
     return registry.load("provenn.losses", loss)()
 
 
-def trainer_of(solver: Any, problem: Problem) -> Trainer:
-    """Turn "auto", "convex", the name of a solver, a `Solver` or a `Trainer` into a trainer.
+TRAINERS = ("portfolio", "search", "convex", "blocks", "gradient")
 
-    "auto" is the convex engine where it applies; elsewhere CP-SAT on the MILP, or HiGHS where
-    the MILP is mostly linear over wide ranges.
+
+def trainer_of(
+    solver: Any, problem: Problem, checkpoint: str | os.PathLike[str] | None = None, resume: bool = False
+) -> Trainer:
+    """Turn the name of a trainer or solver, a `Solver` or a `Trainer` into a trainer.
+
+    "auto" and "portfolio" are search beside provers, "search" is search alone, "convex", "blocks" and
+    "gradient" are single engines, and the name of a solver is that solver on the MILP.
     """
+    if solver in ("auto", "portfolio", "search"):
+        return Portfolio(bounds=solver != "search", checkpoint=checkpoint, resume=resume)
+    if checkpoint is not None or resume:
+        raise InputError(f"only the portfolio keeps checkpoints; leave out solver={solver!r}, or checkpoint and resume")
     if isinstance(solver, Trainer):
         return solver
     if isinstance(solver, Solver):
         return Exact(solver)
-    if solver == "convex" or (solver == "auto" and Convex.obstacle(problem) is None):
-        return Convex()
+    engines: dict[str, type[Trainer]] = {"convex": Convex, "blocks": Blocks, "gradient": Gradient}
+    if solver in engines:
+        return engines[solver]()
     names = registry.names("provenn.solvers")
-    if solver != "auto" and solver not in names:
-        raise InputError(f"unknown solver {solver!r}: choose one of auto, convex, {', '.join(names)}")
-    if solver == "auto":
-        wide = problem.loss.linear or (problem.loss.convex and not problem.architecture.hidden)
-        solver = "highs" if wide else "cpsat"
+    if solver not in names:
+        raise InputError(f"unknown solver {solver!r}: choose one of auto, {', '.join((*TRAINERS, *names))}")
     return Exact(Solver.create(solver))

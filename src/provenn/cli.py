@@ -16,7 +16,7 @@ OK, BAD_INPUT, INFEASIBLE, NO_ANSWER = 0, 1, 2, 3
 INTERRUPTED = 130
 """What newer versions of typer return for Ctrl-C."""
 LOSSES = registry.names("provenn.losses")
-SOLVERS = ("auto", "convex", *registry.names("provenn.solvers"))
+SOLVERS = ("auto", "portfolio", "search", "convex", "blocks", "gradient", *registry.names("provenn.solvers"))
 
 app = typer.Typer(
     add_completion=False,
@@ -66,14 +66,25 @@ def train(
     ] = "1",
     bias_bound: Annotated[str, typer.Option(metavar="P", help="Like --weight-bound; auto, or none.")] = "auto",
     loss: Annotated[str, typer.Option(metavar="LOSS", help=f"One of {', '.join(LOSSES)}.")] = "logistic",
-    temperature: Annotated[float, typer.Option(help="Of the logistic loss, in units of the score.")] = 1.0,
+    temperature: Annotated[
+        str, typer.Option(metavar="TAU", help="Of the logistic loss, in units of the score; or auto.")
+    ] = "auto",
     solver: Annotated[str, typer.Option(metavar="SOLVER", help=f"One of {', '.join(SOLVERS)}.")] = "auto",
+    validation: Annotated[
+        str,
+        typer.Option(metavar="SHARE", help="What auto judges by: a share held out, or a number of folds."),
+    ] = "0.25",
+    early_stopping: Annotated[
+        bool, typer.Option("--early-stopping", help="Keep the network that is best on held-out samples.")
+    ] = False,
     time_limit: Annotated[float, typer.Option(metavar="SECONDS", help="The best network so far is kept.")] = 60.0,
     node_limit: Annotated[int | None, typer.Option(metavar="N", help="Search nodes; repeats exactly.")] = None,
     memory_limit: Annotated[int | None, typer.Option(metavar="MIB", help="Memory of the solver.")] = None,
     max_nonzeros: Annotated[int | None, typer.Option(metavar="K", help="At most K non-zero weights.")] = None,
     fan_in: Annotated[int | None, typer.Option(metavar="K", help="At most K non-zero weights a neuron.")] = None,
-    nonzero_price: Annotated[float, typer.Option(help="Cost of a non-zero weight, added to the loss.")] = 0.0,
+    nonzero_price: Annotated[
+        str, typer.Option(metavar="PRICE", help="Cost of a non-zero weight, added to the loss; or auto.")
+    ] = "0",
     neuron_price: Annotated[float, typer.Option(help="Cost of a hidden neuron, added to the loss.")] = 0.0,
     quantize: Annotated[
         str, typer.Option(metavar="HOW", help="Numeric columns: grid (scaled) or thermometer (bits).")
@@ -84,7 +95,9 @@ def train(
         list[str] | None, typer.Option(metavar="COL", help="Treat a column as categories; repeatable.")
     ] = None,
     drop: Annotated[list[str] | None, typer.Option(metavar="COL", help="Leave a column out; repeatable.")] = None,
-    threads: Annotated[int, typer.Option(metavar="N", help="Threads of the solver.")] = 1,
+    checkpoint: Annotated[str | None, typer.Option(metavar="FILE", help="Keep the state here while training.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint.")] = False,
+    threads: Annotated[int, typer.Option(metavar="N", help="Threads.")] = 1,
     seed: Annotated[int, typer.Option(metavar="N", min=0, max=2**31 - 1, help="Of everything random.")] = 0,
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the model here, as JSON.")
@@ -104,19 +117,23 @@ def train(
         "weight_bound": _bound(weight_bound, "--weight-bound"),
         "bias_bound": None if bias_bound == "none" else _bound(bias_bound, "--bias-bound", ("auto", "none")),
         "loss": _one_of(loss, LOSSES, "--loss"),
-        "temperature": temperature,
+        "temperature": _number_or_auto(temperature, "--temperature"),
         "solver": _one_of(solver, SOLVERS, "--solver"),
+        "validation": _share_or_folds(validation),
+        "early_stopping": early_stopping,
         "time_limit": time_limit,
         "node_limit": node_limit,
         "memory_limit": memory_limit,
         "max_nonzeros": max_nonzeros,
         "fan_in": fan_in,
-        "nonzero_price": _price(nonzero_price, "--nonzero-price"),
+        "nonzero_price": _price(_number_or_auto(nonzero_price, "--nonzero-price"), "--nonzero-price"),
         "neuron_price": _price(neuron_price, "--neuron-price"),
         "quantize": _one_of(quantize, ("grid", "thermometer"), "--quantize"),
         "grid_steps": grid_steps,
         "bits": bits,
         "categorical_features": tuple(categorical or ()),
+        "checkpoint": checkpoint,
+        "resume": resume,
         "n_jobs": threads,
         "random_state": seed,
     }
@@ -177,6 +194,52 @@ def solvers(as_json: Json = False) -> None:
     run_solvers(as_json=as_json)
 
 
+@app.command()
+def bench(
+    case: Annotated[
+        str | None,
+        typer.Argument(metavar="[CASE]", help="A case, or all; without it the cases are listed.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Folder of the data: adult, heart, mnist, ...")
+    ] = None,
+    cases: Annotated[str | None, typer.Option(metavar="DIR", help="Folder of the cases; bench by default.")] = None,
+    methods: Annotated[str, typer.Option(metavar="NAME,NAME", help="Instead of those of the case.")] = "",
+    tasks: Annotated[str, typer.Option(metavar="TEXT", help="Only tasks whose names contain this.")] = "",
+    seconds: Annotated[
+        float | None, typer.Option(metavar="SECONDS", help="Time limit of a run, instead of that of the case.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Seeds 0..N-1, instead of those of the case.")
+    ] = None,
+    threads: Annotated[int, typer.Option(metavar="N", min=1, help="Threads of a run.")] = 1,
+    output: Annotated[
+        str | None, typer.Option("--out", metavar="DIR", help="Write runs.jsonl, table.md and plots here.")
+    ] = None,
+    as_json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No line a run.")] = False,
+) -> None:
+    """Run benchmark cases: methods side by side, one process a run.
+
+    Ctrl-C keeps the runs so far.
+    """
+    from provenn._cli_bench import run_bench
+
+    run_bench(
+        case,
+        cases=cases,
+        data=data,
+        methods=[name.strip() for name in methods.split(",") if name.strip()],
+        tasks=tasks,
+        seconds=seconds,
+        seeds=seeds,
+        threads=threads,
+        output=output,
+        as_json=as_json,
+        quiet=quiet,
+    )
+
+
 def _sizes(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     if not all(part.isdecimal() and int(part) > 0 for part in parts):
@@ -199,8 +262,32 @@ def _bound(text: str, option: str, more: tuple[str, ...] = ()) -> int | str:
     return number
 
 
-def _price(value: float, option: str) -> float:
-    if not 0 <= value <= 1e9:
+def _number_or_auto(text: str, option: str) -> float | str:
+    if text == "auto":
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r}: give a number, or auto", param_hint=option) from None
+
+
+def _share_or_folds(text: str) -> float | int:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if 0 < number < 1:
+        return number
+    if number >= 2 and number.is_integer():
+        return int(number)
+    raise typer.BadParameter(
+        f"{text!r}: give a share between 0 and 1 to hold out, or a number of folds, at least 2",
+        param_hint="--validation",
+    )
+
+
+def _price(value: float | str, option: str) -> float | str:
+    if not isinstance(value, str) and not 0 <= value <= 1e9:
         raise typer.BadParameter(f"{value:g}: give a number from 0 to 1e9", param_hint=option)
     return value
 

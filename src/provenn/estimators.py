@@ -13,24 +13,21 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
-from provenn.choices import domain_of, loss_of, trainer_of
-from provenn.encoding import Feature, Quantizer, TableEncoder
+from provenn.encoding import Quantizer, TableEncoder
 from provenn.errors import InfeasibleError, InputError, NoAnswerError, SolverError
-from provenn.formulations import Problem, SideConstraint
-from provenn.formulations.feature_signs import FeatureSigns
-from provenn.formulations.neuron_count import NeuronCount
-from provenn.formulations.sparsity import Sparsity
+from provenn.formulations import Problem
 from provenn.losses import Loss
 from provenn.losses.logistic import Logistic
 from provenn.milp import Limits
-from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
+from provenn.network import Dataset, IntegerDomain, IntegerNetwork
 from provenn.network.network import predict_scores
+from provenn.plan import Plan
 from provenn.score_card import ScoreCard, score_card
+from provenn.selection import Selection
 from provenn.solvers import Solver
 from provenn.status import Status
 from provenn.trainers import OnProgress, Trainer, TrainResult
 
-FREE_BIAS = 127
 WEIGHT_STEPS = 1000
 
 
@@ -54,19 +51,30 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         Domain of the biases, None for no biases. "auto": that of the weights with hidden
         layers, -127..127 without.
     loss : str or Loss, default "logistic"
-        logistic, min_hinge, max_correct, sat_margin, min_weight or max_margin.
-    temperature : float, default 1.0
-        tau of the logistic loss, in units of the score.
+        logistic, cross_entropy, min_hinge, max_correct, sat_margin, min_weight or max_margin.
+    temperature : float or "auto", default "auto"
+        tau of logistic and cross_entropy, in units of the score. "auto" chooses it on validation
+        data; with hidden layers of some size also whether search or gradients train. After a
+        start that is an estimator its choices stay.
     solver : str, Solver or Trainer, default "auto"
-        "auto" chooses the convex engine without hidden layers and CP-SAT otherwise.
+        "auto" is the portfolio: search beside provers. "convex", "blocks", "gradient" and the
+        names of solvers run one engine alone.
+    validation : float or int, default 0.25
+        What "auto" judges by: a share of the samples, split off once, stratified and always
+        the same, or a number of folds. The network is then trained on all samples.
+    early_stopping : bool, default False
+        Hold out a share of the samples (`validation`, or a tenth when that is a number of folds)
+        and keep the network with the fewest errors there; nothing is proven then.
     time_limit : float, default 60
         Seconds.
     node_limit, memory_limit : int, optional
         Search nodes, and MiB of a solver process.
     max_nonzeros, fan_in : int, optional
         Budget of non-zero weights, in the network and for each neuron.
-    nonzero_price, neuron_price : float, default 0
-        Cost of a non-zero weight and of a kept hidden neuron, in the measure of the loss.
+    nonzero_price : float or "auto", default 0
+        Cost of a non-zero weight, in the measure of the loss; "auto" chooses on validation data.
+    neuron_price : float, default 0
+        Cost of a kept hidden neuron, in the measure of the loss.
     feature_signs : dict or sequence, optional
         -1, 0 or +1 for each raw column (by name) or each encoded feature; only without
         hidden layers and for two classes.
@@ -81,8 +89,12 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
     class_weight : dict, "balanced" or None
     warm_start : bool, default False
         Begin with the network of the last `fit`.
+    checkpoint : str, optional
+        File that keeps the state of the training as it goes.
+    resume : bool, default False
+        Go on from the checkpoint.
     n_jobs : int, default 1
-        Threads of the solver.
+        Threads.
     random_state : int, RandomState or None
 
     Attributes
@@ -96,6 +108,10 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         Why training stopped.
     classes_ : ndarray
     encoder_ : TableEncoder
+    selection_ : Selection or None
+        What was chosen on validation data, and every trial; None when all was given.
+    nonzero_price_ : float
+        The price in use, chosen or given.
     weight_unit_ : Fraction or int
         Sample weights are whole multiples of ``1 / weight_unit_`` in the certificate's loss.
 
@@ -115,14 +131,16 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         weight_bound: int | Literal["binary", "ternary"] | IntegerDomain = 1,
         bias_bound: int | Literal["auto", "binary", "ternary"] | IntegerDomain | None = "auto",
         loss: str | Loss = "logistic",
-        temperature: float = 1.0,
+        temperature: float | Literal["auto"] = "auto",
         solver: str | Solver | Trainer = "auto",
+        validation: float | int = 0.25,
+        early_stopping: bool = False,
         time_limit: float = 60,
         node_limit: int | None = None,
         memory_limit: int | None = None,
         max_nonzeros: int | None = None,
         fan_in: int | None = None,
-        nonzero_price: float = 0,
+        nonzero_price: float | Literal["auto"] = 0,
         neuron_price: float = 0,
         feature_signs: dict[str, int] | Sequence[int] | None = None,
         quantize: Quantizer = "grid",
@@ -131,6 +149,8 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         categorical_features: Sequence[str] = (),
         class_weight: dict[Any, float] | Literal["balanced"] | None = None,
         warm_start: bool = False,
+        checkpoint: str | None = None,
+        resume: bool = False,
         n_jobs: int = 1,
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
@@ -140,6 +160,8 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.loss = loss
         self.temperature = temperature
         self.solver = solver
+        self.validation = validation
+        self.early_stopping = early_stopping
         self.time_limit = time_limit
         self.node_limit = node_limit
         self.memory_limit = memory_limit
@@ -154,6 +176,8 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.categorical_features = categorical_features
         self.class_weight = class_weight
         self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.resume = resume
         self.n_jobs = n_jobs
         self.random_state = random_state
 
@@ -198,9 +222,18 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
             _not_empty(encoder.transform(table)), labels, multiplicity, encoder.scale, tuple(range(len(self.classes_)))
         )
         self.dataset_fingerprint_ = dataset.fingerprint()
-        problem = self._problem(dataset, encoder.features)
+        plan = Plan(self.get_params(deep=False), dataset, encoder.features, self.weight_unit_)
+        known = start if isinstance(start, IntegerNetworkClassifier) else self if self.warm_start else None
         limits = self._limits()
-        result = trainer_of(self.solver, problem).train(problem, limits, self._start(start), on_progress)
+        if known is not None and hasattr(known, "loss_"):
+            plan.keep(getattr(known.loss_, "temperature", None), known.nonzero_price_)
+        else:
+            limits = plan.choose(limits)
+        problem = plan.problem()
+        self.selection_: Selection | None = plan.selection
+        self.nonzero_price_: float = plan.setting.nonzero_price
+        self._prepared(problem)
+        result = plan.trainer(problem).train(problem, limits, self._start(start), on_progress)
         self._keep(result, problem, encoder)
         if not problem.architecture.hidden:
             self._card_data = (dataset, self.network_.scores(dataset.X))
@@ -236,30 +269,8 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
             )
         return table, index, weights
 
-    def _problem(self, dataset: Dataset, features: list[Feature]) -> Problem:
-        hidden = tuple(np.atleast_1d(np.asarray(self.hidden_layer_sizes, dtype=object)).tolist())
-        if not all(isinstance(size, Integral) and int(size) > 0 for size in hidden):
-            raise InputError(f"hidden_layer_sizes must be positive whole numbers, got {self.hidden_layer_sizes!r}")
-        weights = domain_of(self.weight_bound)
-        bias: IntegerDomain | Literal["same"] | None = "same"
-        if self.bias_bound == "auto":
-            bias = "same" if hidden else IntegerDomain.symmetric(FREE_BIAS)
-        else:
-            bias = None if self.bias_bound is None else domain_of(self.bias_bound, "bias_bound")
-        sizes = [int(size) for size in hidden]
-        shape = Architecture.build(dataset.n_features, dataset.n_classes, sizes, weights, bias)
-        return Problem(shape, dataset, loss_of(self.loss, self.temperature), self._constraints(features))
-
-    def _constraints(self, features: list[Feature]) -> tuple[SideConstraint, ...]:
-        unit = self.weight_unit_
-        constraints: list[SideConstraint] = []
-        if self.nonzero_price or self.max_nonzeros is not None or self.fan_in is not None:
-            constraints.append(Sparsity(self.nonzero_price * unit, self.max_nonzeros, self.fan_in))
-        if self.neuron_price:
-            constraints.append(NeuronCount(self.neuron_price * unit))
-        if self.feature_signs is not None:
-            constraints.append(FeatureSigns(_signs(self.feature_signs, features)))
-        return tuple(constraints)
+    def _prepared(self, problem: Problem) -> None:
+        """Take note of the problem before it is trained; for subclasses."""
 
     def _limits(self) -> Limits:
         if not isinstance(self.time_limit, Real) or isinstance(self.time_limit, bool):
@@ -375,12 +386,3 @@ def _whole_weights(weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], int
         return weights.astype(np.int64), 1
     unit = max(1, int(np.ceil(WEIGHT_STEPS / weights.mean())))
     return np.maximum(1, np.rint(weights * unit)).astype(np.int64), unit
-
-
-def _signs(signs: dict[str, int] | Sequence[int], features: list[Feature]) -> tuple[int, ...]:
-    if not isinstance(signs, dict):
-        return tuple(int(s) for s in signs)
-    unknown = sorted(set(signs) - {f.column for f in features})
-    if unknown:
-        raise InputError(f"feature_signs names the column {unknown[0]!r}, which the data do not have")
-    return tuple(int(signs.get(f.column, 0)) for f in features)

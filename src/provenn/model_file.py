@@ -31,6 +31,7 @@ from provenn.trainers.exact import Exact
 
 FORMAT = "provenn-model"
 VERSION = 1
+OF_THE_RUN = ("checkpoint", "resume")
 LIBRARIES = ("numpy", "scipy", "pandas", "scikit-learn", "numba", "ortools", "highspy", "pyscipopt", "gurobipy")
 DAMAGED = (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 
@@ -155,7 +156,12 @@ def model_to_dict(
     """Return a fitted estimator as JSON data with a checksum."""
     if not hasattr(estimator, "network_"):
         raise InputError("the estimator is not fitted; call fit first")
-    options = {name: _plain_option(name, value) for name, value in estimator.get_params(deep=False).items()}
+    options = {
+        name: _plain_option(name, value)
+        for name, value in estimator.get_params(deep=False).items()
+        if name not in OF_THE_RUN
+    }
+    options["nonzero_price"] = estimator.nonzero_price_
     data = {
         "format": FORMAT,
         "version": VERSION,
@@ -213,6 +219,7 @@ def _rebuild(data: dict[str, Any]) -> LoadedModel:
     if data["options"].get("loss") is None:
         estimator.loss = estimator.loss_
     estimator.network_, estimator.encoder_ = network, encoder
+    estimator.nonzero_price_ = float(estimator.nonzero_price)
     estimator.certificate_ = Certificate.from_dict(data["certificate"])
     _check_certificate(estimator.certificate_)
     estimator.classes_ = labels_array(data["classes"])

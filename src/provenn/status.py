@@ -21,6 +21,7 @@ class Status(Enum):
     TIME_LIMIT = "stopped at the time limit; raise it to close the gap"
     NODE_LIMIT = "stopped at the node limit; raise it to close the gap"
     MEMORY_LIMIT = "stopped at the memory limit; raise it, or train on fewer samples"
+    HELD_OUT = "finished; the network was chosen on held-out samples, so nothing is proven about its loss"
     INTERRUPTED = "interrupted; the best answer so far is kept"
     CRASHED = "the solver process died; the best answer so far is kept, try another solver"
     REJECTED = "the solver's answer failed the exact check and is not used; try another solver"

@@ -13,6 +13,7 @@ from provenn.estimators import _whole_weights
 from provenn.formulations import Problem
 from provenn.model_file import LoadedModel
 from provenn.network import Dataset
+from provenn.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,9 @@ def _problem(model: LoadedModel, features: pd.DataFrame, labels: NDArray[Any]) -
     multiplicity, _ = _whole_weights(weights)
     classes = tuple(range(len(estimator.classes_)))
     dataset = Dataset.merge(model.encode(features), index, multiplicity, estimator.encoder_.scale, classes)
-    constraints = estimator._constraints(estimator.encoder_.features)
-    return Problem(model.network.architecture, dataset, estimator.loss_, constraints)
+    options = estimator.get_params(deep=False)
+    plan = Plan(options, dataset, estimator.encoder_.features, estimator.weight_unit_)
+    return Problem(plan.architecture, dataset, estimator.loss_, plan.problem().constraints)
 
 
 def class_index(classes: NDArray[Any], labels: NDArray[Any], target: str) -> NDArray[np.int64]:
@@ -130,8 +132,7 @@ def class_index(classes: NDArray[Any], labels: NDArray[Any], target: str) -> NDA
 
 
 def _check_domains(model: LoadedModel, problem: Problem) -> Check:
-    asked = model.estimator._problem(problem.dataset, model.estimator.encoder_.features).architecture
-    passed = asked == model.network.architecture
+    passed = problem.architecture == model.network.architecture
     bounds = sorted({layer.weights.bound for layer in model.network.architecture.layers})
     text = f"every weight lies in its domain (largest allowed: {', '.join(map(str, bounds))})"
     return Check("domains", passed, text if passed else "layers or domains differ from the options of training")

@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -23,6 +25,23 @@ POLISH_SWEEPS = 20
 RELATIVE_LOSS = 0.15
 EVENT_SECONDS = 0.05
 NODE_BYTES = 700
+Neuron = tuple[Integers, int]
+
+
+@dataclass(frozen=True)
+class Outside:
+    """What a search that runs beside others asks the caller.
+
+    Parameters
+    ----------
+    stopped : callable
+        True ends the search.
+    best : callable
+        Returns the best neuron known elsewhere as (w, b), the same object while nothing is new, or None.
+    """
+
+    stopped: Callable[[], bool] = lambda: False
+    best: Callable[[], Neuron | None] = lambda: None
 
 
 class Search:
@@ -33,9 +52,17 @@ class Search:
     """
 
     def __init__(
-        self, problem: ConvexProblem, limits: Limits, on_event: OnEvent | None, target: int | None, record: bool
+        self,
+        problem: ConvexProblem,
+        limits: Limits,
+        on_event: OnEvent | None,
+        target: int | None,
+        record: bool,
+        outside: Outside,
     ) -> None:
         """Set the clock; nothing is computed before `run`."""
+        self.outside = outside
+        self.seen: Neuron | None = None
         self.began = time.perf_counter()
         self.problem, self.limits, self.on_event, self.target = problem, limits, on_event, target
         self.record = record
@@ -104,6 +131,7 @@ class Search:
         if status is None:
             engine = self.prepare()
             while status is None:
+                self.take_from_outside()
                 self.raise_bound(engine)
                 status = self.stopped(engine)
                 if status is None:
@@ -118,6 +146,15 @@ class Search:
         """Process one node and evaluate the points that it leaves."""
         for v in engine.step(self.cutoff, self.best):
             self.offer(v, engine)
+
+    def take_from_outside(self) -> None:
+        """Make a better neuron found elsewhere the incumbent."""
+        found = self.outside.best()
+        if found is None or found is self.seen:
+            return
+        self.seen = found
+        if self.problem.allows(*found) and (value := self.problem.value(*found)) < self.answer[0]:
+            self.take(value, *found)
 
     def prepare(self) -> Engine:
         """Anneal for a first incumbent; expand the root of the plain box and of the relative one; return the better.
@@ -151,6 +188,8 @@ class Search:
         steps = int(min(steps, ANNEALING_SPEED * self.limits.seconds / work)) + 1
         rng = np.random.default_rng(self.limits.seed)
         for _ in range(ANNEALINGS):
+            if self.outside.stopped():
+                return
             v = self.problem.pack(*self.answer[1:])
             anneal(samples, engine.root, v, rng.random((steps, 6)))
             self.offer(v)
@@ -183,6 +222,8 @@ class Search:
         """Return the limit that leaves nothing to do, or None."""
         if self.limits.nodes == 0:
             return Status.NODE_LIMIT
+        if self.outside.stopped():
+            return Status.INTERRUPTED
         return Status.TIME_LIMIT if self.limits.seconds == 0 else None
 
     def stopped(self, engine: Engine) -> Status | None:
@@ -191,6 +232,8 @@ class Search:
         if self.bound >= value:
             return Status.OPTIMAL
         if self.target is not None and value <= self.target:
+            return Status.INTERRUPTED
+        if self.outside.stopped():
             return Status.INTERRUPTED
         if limits.nodes is not None and engine.nodes >= limits.nodes:
             return Status.NODE_LIMIT

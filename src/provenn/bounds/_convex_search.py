@@ -48,7 +48,7 @@ def apply_move(samples: Samples, z: Floats, now: Floats, j: int, move: float) ->
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def descend(samples: Samples, root: Root, v: Floats, sweeps: int) -> float:
     """Improve v by single steps of single entries until none helps; return its loss with prices."""
     z, now = np.empty(len(samples.weight)), np.empty(len(samples.weight))
@@ -132,7 +132,7 @@ def move_to(samples: Samples, root: Root, z: Floats, now: Floats, v: Floats, tar
     return change, more
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def anneal(samples: Samples, root: Root, v: Floats, draws: Floats) -> float:
     """Anneal from v by random moves, then descend; v becomes the best point, its value is returned.
 

@@ -1,6 +1,6 @@
 """Exact branch and bound in weight space for one neuron under a convex loss."""
 
-from provenn.bounds._convex_driver import Search
+from provenn.bounds._convex_driver import Neuron, Outside, Search
 from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves
 from provenn.milp.result import Limits, OnEvent
 
@@ -12,6 +12,7 @@ def minimise(
     on_event: OnEvent | None = None,
     target: int | None = None,
     record: bool = False,
+    outside: Outside | None = None,
 ) -> ConvexResult:
     """Minimise a `ConvexProblem` by branch and bound over boxes of weights.
 
@@ -37,6 +38,8 @@ def minimise(
         Stop as soon as the incumbent's objective is at most this, with status INTERRUPTED unless proven optimal.
     record : bool
         Keep the closed leaves, from which the bound can be derived again.
+    outside : Outside, optional
+        Asked after every node: whether to stop, with status INTERRUPTED, and for a better neuron found elsewhere.
 
     Returns
     -------
@@ -58,7 +61,7 @@ def minimise(
     >>> result.w.tolist(), result.value, result.bound, result.status.name
     ([1], 626524, 626524, 'OPTIMAL')
     """
-    return Search(problem, limits, on_event, target, record).run(start)
+    return Search(problem, limits, on_event, target, record, outside or Outside()).run(start)
 
 
-__all__ = ["ConvexProblem", "ConvexResult", "Leaves", "minimise"]
+__all__ = ["ConvexProblem", "ConvexResult", "Leaves", "Neuron", "Outside", "minimise"]

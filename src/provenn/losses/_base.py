@@ -172,7 +172,8 @@ def add_all_good(model: Model) -> None:
     targets = model.dataset.targets(model.architecture.n_outputs)
     scores = model.preactivations[-1]
     one = np.ones((1, 1))
-    model.builder.rows([Terms(scores[targets > 0][:, None], one)], lower=0)
+    if (targets > 0).any():
+        model.builder.rows([Terms(scores[targets > 0][:, None], one)], lower=0)
     if (targets < 0).any():
         model.builder.rows([Terms(scores[targets < 0][:, None], one)], upper=-1)
 

@@ -31,7 +31,7 @@ class Space(NamedTuple):
         Outgoing weights of one unit.
     place, effect : ndarray of shape (n,)
         Critical samples and what their flip changes, bucket by bucket.
-    bucket : ndarray of shape (n,), int64
+    bucket : ndarray of shape (n,), int8
         ``side * reach + m`` of each critical sample, -1 for the others.
     """
 
@@ -40,7 +40,7 @@ class Space(NamedTuple):
     outgoing: Ints
     place: Longs
     effect: Singles
-    bucket: Longs
+    bucket: Bytes
 
 
 @njit(cache=True, nogil=True)
@@ -53,7 +53,7 @@ def workspace(shape: Shape, state: State, reach: int) -> Space:
         np.zeros(width, dtype=np.int32),
         np.zeros(n, dtype=np.int64),
         np.zeros(n, dtype=np.float32),
-        np.zeros(n, dtype=np.int64),
+        np.zeros(n, dtype=np.int8),
     )
 
 
@@ -253,14 +253,14 @@ def move(
     begin, place, scores = inputs.col_start[min(i, n_in - 1)], shape.tail[layer] + j, shape.tail[end]
     own = (shape.size[1] + shape.tail[layer] if layer > 0 else 0) + j
     before = shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0
-    sparse, hidden_first = layer == 0 and i < n_in, layer == 0 and end > 0
+    sparse, hidden_first, binary = layer == 0 and i < n_in, layer == 0 and end > 0, inputs.kind == BINARY
     bias = dv * (inputs.scale if layer == 0 else 1)
     p[shape.flat[layer] + j * (n_in + 1) + i] += dv
     total = 0.0
     for e in range(inputs.col_start[i + 1] - begin if sparse else len(weight)):
         k, change = e, bias
         if sparse:
-            k, change = index[begin + e], dv * value[begin + e]
+            k, change = index[begin + e], dv if binary else dv * value[begin + e]
         elif i < n_in:
             change = dv * signs[k, before + i]
         a = first[j, k] if hidden_first else tail[k, place]

@@ -30,7 +30,7 @@ class Inputs(NamedTuple):
     row_start, row_index, row_value : ndarray
         Non-zero entries by sample with the bias input (SPARSE only).
     col_start, col_index, col_value : ndarray
-        Non-zero entries by feature, without the bias input.
+        Non-zero entries by feature, without the bias input; no values for BINARY inputs.
     scale : int
     largest : ndarray of shape (n,), int64
         Largest absolute entry of each sample, bias input included (SPARSE only).
@@ -120,7 +120,7 @@ def inputs_of(dataset: Dataset) -> Inputs:
         empty if with_bias is None else with_bias.data.astype(np.int32),
         columns.indptr.astype(np.int64),
         columns.indices.astype(np.int32),
-        columns.data.astype(np.int32),
+        empty if binary else columns.data.astype(np.int32),
         dataset.scale,
         np.zeros(0, dtype=np.int64) if binary else np.maximum(np.abs(X).max(axis=1), dataset.scale),
         dataset.multiplicity.astype(np.float64),

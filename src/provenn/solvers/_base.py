@@ -145,6 +145,9 @@ class Solver(ABC):
         limits: Limits | None = None,
         start: Point | None = None,
         on_event: OnEvent | None = None,
+        *,
+        stopped: Callable[[], bool] | None = None,
+        paused: Callable[[], bool] | None = None,
     ) -> Solution:
         """Minimise the model in a child process.
 
@@ -158,6 +161,11 @@ class Solver(ABC):
         on_event : callable, optional
             Called in this process with every better incumbent and bound. What it raises
             ends the solve and propagates.
+        stopped : callable, optional
+            Asked every 50 ms in the calling thread; True ends the solve with the status INTERRUPTED.
+        paused : callable, optional
+            Asked as often; the child is held while it is True, so that several solves can share a
+            core by taking turns. Time goes on.
 
         Returns
         -------
@@ -171,6 +179,7 @@ class Solver(ABC):
         SolverError
             When the back end refuses the model.
         """
+        from provenn.solvers._process import run_in_child
         from provenn.solvers._progress import Progress
 
         began = time.monotonic()
@@ -178,7 +187,12 @@ class Solver(ABC):
         self.check(milp, limits, start)
         prepared = self.prepare(milp)
         known = obvious(prepared, began)
-        return known or self._carry_out(prepared, limits, start, Progress(began, on_event))
+        if known is not None:
+            return known
+        if stopped is None and paused is None:
+            return self._carry_out(prepared, limits, start, Progress(began, on_event))
+        progress = Progress(began, on_event, stopped or _never, paused or _never)
+        return run_in_child(self, prepared, limits, start, progress)
 
     def _carry_out(self, milp: MILP, limits: Limits, start: Point | None, progress: "Progress") -> Solution:
         from provenn.solvers._process import run_in_child
@@ -234,6 +248,10 @@ def snapped(milp: MILP, x: Point, tolerance: float = 1e-5) -> Point:
     """Round integer columns that are within the tolerance of an integer."""
     near = np.rint(x)
     return np.where(milp.integer & (np.abs(x - near) <= tolerance), near, x) + 0.0
+
+
+def _never() -> bool:
+    return False
 
 
 def _name(kind: type[Solver]) -> str:

@@ -61,6 +61,7 @@ def main() -> None:
     channel = _Channel()
     sys.excepthook = channel.fail
     _die_with_parent()
+    channel.emit(None, None, None)  # from now on the parent may suspend this process: it dies with the parent
     with os.fdopen(os.dup(0), "rb") as stream:
         frame = read_frame(stream)
     if frame is None:

@@ -40,6 +40,9 @@ def run_in_child(solver: Solver, milp: MILP, limits: Limits, start: Point | None
 def _watch(child: "_Child", limits: Limits, progress: Progress) -> Solution:
     deadline = limits.seconds + grace(limits.seconds)
     while True:
+        if progress.asked_to_stop():
+            return progress.stopped(Status.INTERRUPTED)
+        child.hold(progress.asked_to_pause())
         message = child.next_message(POLL_SECONDS)
         if isinstance(message, Report):
             progress.report(message.objective, message.bound, message.x)
@@ -85,7 +88,7 @@ class _Child:
         )
         self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self._threads = [threading.Thread(target=work, daemon=True) for work in (lambda: self._send(job), self._read)]
-        self.ended = False
+        self.ended = self._held = self._ready = False
 
     def __enter__(self) -> "_Child":
         """Start to send and to listen."""
@@ -123,8 +126,23 @@ class _Child:
             message = self._messages.get(timeout=timeout)
         except queue.Empty:
             return None
-        self.ended = message is None
+        self.ended, self._ready = message is None, True
         return message
+
+    def hold(self, held: bool) -> None:
+        """Suspend the process or let it go on.
+
+        Only where the system kills it with its parent, and once it has asked for that: a suspended
+        process cannot see that its parent is gone. Elsewhere the processes share the cores.
+        """
+        if held == self._held or not self._ready or sys.platform != "linux":
+            return
+        import psutil
+
+        with suppress(psutil.Error):
+            process = psutil.Process(self._process.pid)
+            (process.suspend if held else process.resume)()
+        self._held = held
 
     def memory_mb(self) -> float:
         """Resident memory of the child in MiB."""

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from provenn.milp import Event, OnEvent, Solution
@@ -19,6 +20,8 @@ class Progress:
     began : float
         `time.monotonic()` at the call.
     on_event : callable, optional
+    stopped, paused : callable
+        Asked by who watches the solve: whether to end it, and whether to hold it for now.
 
     Examples
     --------
@@ -30,9 +33,15 @@ class Progress:
     (5.0, 2.0)
     """
 
-    def __init__(self, began: float, on_event: OnEvent | None = None) -> None:
+    def __init__(
+        self,
+        began: float,
+        on_event: OnEvent | None = None,
+        stopped: Callable[[], bool] = lambda: False,
+        paused: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Start without answers."""
-        self.began = began
+        self.began, self.asked_to_stop, self.asked_to_pause = began, stopped, paused
         self.objective: float | None = None
         self.bound: float | None = None
         self.x: Point | None = None

@@ -3,9 +3,11 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from math import ceil
+from threading import RLock
 
 import numpy as np
 
@@ -103,24 +105,61 @@ class Trainer(ABC):
 
 @dataclass
 class Record:
-    """Keeps the best network and bound during training, and tells the listener of every improvement."""
+    """Keeps the best network and bound during training, and tells the listener of every improvement.
+
+    Any thread may offer networks and bounds. The listener hears of improvements in order and never
+    from two threads at once.
+
+    Parameters
+    ----------
+    problem : Problem
+    on_progress : callable, optional
+    began : float
+        `time.perf_counter()` when the clock started.
+    earlier : float
+        Seconds that went before, in a run that this one resumes.
+    loss, bound, network, history
+        What is known.
+    claims : dict
+        The bound of every prover that gave its name.
+    """
 
     problem: Problem
     on_progress: OnProgress | None = None
     began: float = field(default_factory=time.perf_counter)
+    earlier: float = 0.0
     loss: int | None = None
     bound: int | None = None
     network: IntegerNetwork | None = None
     history: list[Progress] = field(default_factory=list)
+    claims: dict[str, int] = field(default_factory=dict)
+    lock: AbstractContextManager[bool] = field(default_factory=RLock, repr=False)
 
     @property
     def seconds(self) -> float:
-        """Time since training began."""
+        """Time since training began, with that of the runs before."""
+        return self.earlier + self.elapsed
+
+    @property
+    def elapsed(self) -> float:
+        """Time since this run began."""
         return time.perf_counter() - self.began
+
+    @property
+    def closed(self) -> bool:
+        """Whether the bound reaches the loss: both are integers, so nothing better is left."""
+        with self.lock:
+            return self.loss is not None and self.bound is not None and self.bound >= self.loss
+
+    @property
+    def proved_by(self) -> str | None:
+        """Name of the prover whose claim is the bound."""
+        with self.lock:
+            return next((name for name, claim in self.claims.items() if claim == self.bound), None)
 
     def remaining(self, limits: Limits) -> Limits:
         """Return the limits with the time that is left."""
-        return replace(limits, seconds=max(0.0, limits.seconds - self.seconds))
+        return replace(limits, seconds=max(0.0, limits.seconds - self.elapsed))
 
     def begin(self, start: IntegerNetwork | None) -> None:
         """Take the better of the given start and the best constant network."""
@@ -135,16 +174,29 @@ class Record:
     def offer(self, network: IntegerNetwork) -> int | None:
         """Evaluate a network exactly and keep it if it is the best; returns its objective."""
         value = self.problem.value(network)
-        if value is not None and (self.loss is None or value < self.loss):
-            self.loss, self.network = value, network
-            self._tell()
+        with self.lock:
+            if value is not None and (self.loss is None or value < self.loss):
+                self.loss, self.network = value, network
+                self._tell()
         return value
 
-    def raise_bound(self, bound: int | None) -> None:
-        """Note a proven lower bound."""
-        if bound is not None and (self.bound is None or bound > self.bound):
-            self.bound = bound
-            self._tell()
+    def raise_bound(self, bound: int | None, prover: str | None = None) -> None:
+        """Note a proven lower bound, and whose claim it is."""
+        if bound is None:
+            return
+        with self.lock:
+            if prover is not None:
+                self.claims[prover] = max(bound, self.claims.get(prover, bound))
+            if self.bound is None or bound > self.bound:
+                self.bound = bound
+                self._tell()
+
+    def withdraw(self, prover: str) -> None:
+        """Forget what a prover claimed, in the history too: no bound there exceeds those that remain."""
+        with self.lock:
+            self.claims.pop(prover, None)
+            self.bound = max(self.claims.values(), default=None)
+            self.history = [replace(entry, bound=_lower(entry.bound, self.bound)) for entry in self.history]
 
     def _tell(self) -> None:
         """Tell the listener and add to the history, where a quick run of bounds leaves only its last."""
@@ -183,12 +235,33 @@ class Record:
         )
 
 
+@dataclass(frozen=True)
+class Proof:
+    """How the work of a prover on a record ended.
+
+    Parameters
+    ----------
+    status : Status
+    nodes : int
+    message : str
+    """
+
+    status: Status
+    nodes: int = 0
+    message: str = ""
+
+
 def _without_dead_inputs(network: IntegerNetwork, problem: Problem) -> IntegerNetwork:
     """Zero the weights of features that are constant in training, as every model of the problem does."""
     if not problem.architecture.layers[0].weights.has_zero:
         return network
     first = np.where(problem.dataset.live[:, None], network.weights[0], 0)
     return replace(network, weights=(first, *network.weights[1:]))
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    """Return the smaller of two bounds, None where either is missing."""
+    return None if one is None or other is None else min(one, other)
 
 
 def whole_bound(bound: float | None, exact: bool) -> int | None:

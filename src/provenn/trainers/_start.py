@@ -1,6 +1,7 @@
 """Good networks to start from: a proven single layer in front of a deeper network, and a short descent."""
 
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from provenn.network import Architecture, IntegerNetwork
 from provenn.search.descent import descend
 from provenn.status import Status
 from provenn.trainers._base import Record
-from provenn.trainers.convex import Convex, compile_kernels
+from provenn.trainers.convex import Convex, compile_kernels, prove
 
 NODES = 20
 EVALUATIONS = 20_000
@@ -20,30 +21,65 @@ SHARE = 0.2
 LONGEST = 300.0
 
 
-def warm_up(record: Record, limits: Limits) -> None:
+def warm_up(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False) -> None:
     """Offer good networks to the record, within a fifth of the time and a minute at most.
 
-    A network without hidden layers is trained by the convex engine, its neurons become the
-    first units of the first hidden layer, and later layers hand their signs through. The
-    best network known then descends over single parameters, up to a fixed number of
-    evaluations, so that the result does not depend on the clock unless time is short.
+    What `deepen_a_single_layer` finds, or else the best network known, descends over single
+    parameters, up to a fixed number of evaluations, so that the result does not depend on the
+    clock unless time is short.
+
+    Parameters
+    ----------
+    record : Record
+        Its clock is set anew once the kernels are ready.
+    limits : Limits
+    stopped : callable
+        True ends it early.
     """
     problem = record.problem
     budget = SHARE * min(limits.seconds, LONGEST)
 
-    def stopped() -> bool:
-        return record.seconds > budget
+    def out_of_time() -> bool:
+        return record.elapsed > budget or stopped()
 
-    flat = _single_layer(problem)
-    if flat is not None and not stopped():
+    if not out_of_time():
+        make_ready(record)
+        deepen_a_single_layer(record, limits, stopped)
+    if record.network is not None and not out_of_time():
+        rng = np.random.default_rng(limits.seed)
+        descend(record.network, problem.value, rng, first_work(problem), out_of_time, record.offer)
+
+
+def first_work(problem: Problem) -> int:
+    """Return the evaluations of the first descent: some for each parameter, within reason."""
+    parameters = sum(layer.n_out * (layer.n_in + 1) for layer in problem.architecture.layers)
+    return min(EVALUATIONS, PASSES * parameters)
+
+
+def make_ready(record: Record) -> None:
+    """Compile or load what the start needs, and set the record's clock, which does not count it."""
+    if _single_layer(record.problem) is not None or Convex.obstacle(record.problem) is None:
         compile_kernels()
         record.began = time.perf_counter()
-        record.offer(_trained_and_deepened(flat, problem.architecture, limits))
-    if record.network is not None and not stopped():
-        rng = np.random.default_rng(limits.seed)
-        parameters = sum(layer.n_out * (layer.n_in + 1) for layer in problem.architecture.layers)
-        evaluations = min(EVALUATIONS, PASSES * parameters)
-        descend(record.network, problem.value, rng, evaluations, stopped, record.offer)
+
+
+def deepen_a_single_layer(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False) -> None:
+    """Train a network without hidden layers and offer it with more layers behind it.
+
+    Its neurons become the first units of the first hidden layer, and later layers hand their
+    signs through. Nothing happens where the architecture has no room for that.
+    """
+    flat = _single_layer(record.problem)
+    if flat is None:
+        return
+    single = Record(flat)
+    single.begin(None)
+    short = Limits(SHARE / 2 * limits.seconds, NODES, threads=limits.threads, seed=limits.seed)
+    proof = prove(single, short, stopped)
+    if proof.status is Status.INTERRUPTED and not stopped():
+        raise KeyboardInterrupt
+    if single.network is not None:
+        record.offer(_deepened(single.network, record.problem.architecture))
 
 
 def _single_layer(problem: Problem) -> Problem | None:
@@ -55,15 +91,6 @@ def _single_layer(problem: Problem) -> Problem | None:
     first = shape.layers[0]
     flat = Architecture.build(shape.n_features, shape.n_classes, (), first.weights, first.bias, shape.n_outputs)
     return Problem(flat, problem.dataset, Logistic())
-
-
-def _trained_and_deepened(flat: Problem, shape: Architecture, limits: Limits) -> IntegerNetwork:
-    """Train the single layer for a moment and put it in front of a deeper network."""
-    short = Limits(SHARE / 2 * limits.seconds, NODES, threads=limits.threads, seed=limits.seed)
-    result = Convex().train(flat, short)
-    if result.status is Status.INTERRUPTED or result.network is None:
-        raise KeyboardInterrupt
-    return _deepened(result.network, shape)
 
 
 def _deepened(flat: IntegerNetwork, shape: Architecture) -> IntegerNetwork:

@@ -1,14 +1,14 @@
 """Exact training of networks without hidden layers by branch and bound in weight space."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from logging import getLogger
 
 import numpy as np
-from numpy.typing import NDArray
 
-from provenn.bounds.convex import ConvexProblem, ConvexResult, minimise
+from provenn.bounds.convex import ConvexProblem, ConvexResult, Neuron, Outside, minimise
 from provenn.errors import CapabilityError
 from provenn.formulations import Problem
 from provenn.formulations.feature_signs import FeatureSigns
@@ -18,10 +18,9 @@ from provenn.losses.logistic import LogisticCurve
 from provenn.milp import Event, Limits
 from provenn.network import IntegerNetwork
 from provenn.status import Status
-from provenn.trainers._base import OnProgress, Record, Trainer, TrainResult
+from provenn.trainers._base import OnProgress, Proof, Record, Trainer, TrainResult
 
 PROVER = "convex branch and bound (provenn)"
-Parameters = tuple[NDArray[np.int64], int]
 
 
 @dataclass(frozen=True)
@@ -64,30 +63,62 @@ class Convex(Trainer):
             record.begin(start)
             compile_kernels()
             record.began = time.perf_counter()
-            return self._train(record, limits)
+            proof = prove(record, limits)
         except KeyboardInterrupt:
             return record.finish(Status.INTERRUPTED, None)
+        return record.finish(proof.status, PROVER, proof.nodes, proof.message)
 
-    def _train(self, record: Record, limits: Limits) -> TrainResult:
-        problem = record.problem
-        outputs = problem.architecture.n_outputs
-        parts = [_subproblem(problem, j) for j in range(outputs)]
-        best = [_column(record.network, j) for j in range(outputs)]
-        bounds, nodes, stopped = [0] * outputs, 0, Status.OPTIMAL
-        for j, part in enumerate(parts):
-            share = record.remaining(limits)
-            share = replace(share, seconds=0 if stopped is Status.INTERRUPTED else share.seconds / (outputs - j))
 
-            def on_event(event: Event, j: int = j) -> None:
-                _note(record, best, bounds, j, event)
+def prove(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False) -> Proof:
+    """Run the engine on every output and enter what it finds into the record.
 
-            result = minimise(part, share, best[j], on_event)
-            nodes += result.nodes
-            if result.status is Status.INFEASIBLE:
-                return record.finish(Status.INFEASIBLE, PROVER, nodes, "no weights satisfy the side constraints")
-            _settle(record, best, bounds, j, result)
-            stopped = _worse(stopped, result.status)
-        return record.finish(stopped, PROVER, nodes)
+    Better networks that others offer to the record in the meantime cut off boxes here, too.
+
+    Parameters
+    ----------
+    record : Record
+    limits : Limits
+        The time counts from the record's beginning.
+    stopped : callable
+        Asked after every node; True ends the search.
+    """
+    problem = record.problem
+    outputs = problem.architecture.n_outputs
+    parts = [_subproblem(problem, j) for j in range(outputs)]
+    best = [_column(record.network, j) for j in range(outputs)]
+    bounds, nodes, status = [0] * outputs, 0, Status.OPTIMAL
+    for j, part in enumerate(parts):
+        share = record.remaining(limits)
+        share = replace(share, seconds=0 if status is Status.INTERRUPTED else share.seconds / (outputs - j))
+
+        def on_event(event: Event, j: int = j) -> None:
+            _note(record, best, bounds, j, event)
+
+        outside = Outside(stopped, _Watcher(record, j).best)
+        result = minimise(part, share, best[j], on_event, outside=outside)
+        nodes += result.nodes
+        if result.status is Status.INFEASIBLE:
+            return Proof(Status.INFEASIBLE, nodes, "no weights satisfy the side constraints")
+        _settle(record, best, bounds, j, result)
+        status = _worse(status, result.status)
+    return Proof(status, nodes)
+
+
+@dataclass
+class _Watcher:
+    """Returns one output's column of the record's best network, the same object while that stays."""
+
+    record: Record
+    output: int
+    network: IntegerNetwork | None = None
+    column: Neuron | None = None
+
+    def best(self) -> Neuron | None:
+        """Return the column as (w, b)."""
+        if self.record.network is not self.network:
+            self.network = self.record.network
+            self.column = _column(self.network, self.output)
+        return self.column
 
 
 @cache
@@ -142,34 +173,32 @@ def _subproblem(problem: Problem, output: int) -> ConvexProblem:
     )
 
 
-def _column(network: IntegerNetwork | None, output: int) -> Parameters | None:
+def _column(network: IntegerNetwork | None, output: int) -> Neuron | None:
     if network is None:
         return None
     return network.weights[0][:, output].copy(), int(network.biases[0][output])
 
 
-def _note(record: Record, best: list[Parameters | None], bounds: list[int], output: int, event: Event) -> None:
+def _note(record: Record, best: list[Neuron | None], bounds: list[int], output: int, event: Event) -> None:
     """Enter an event of one output into the record of the whole network."""
     if event.x is not None:
         x = np.rint(event.x).astype(np.int64)
         _offer(record, best, output, (x[:-1], int(x[-1])))
     if event.bound is not None and event.bound > bounds[output]:
         bounds[output] = int(event.bound)
-        record.raise_bound(sum(bounds))
+        record.raise_bound(sum(bounds), PROVER)
 
 
-def _settle(
-    record: Record, best: list[Parameters | None], bounds: list[int], output: int, result: ConvexResult
-) -> None:
+def _settle(record: Record, best: list[Neuron | None], bounds: list[int], output: int, result: ConvexResult) -> None:
     """Enter the final answer of one output."""
     if result.w is not None:
         best[output] = (result.w, result.b)
         _offer(record, best, output, best[output])
     bounds[output] = max(bounds[output], result.bound)
-    record.raise_bound(sum(bounds))
+    record.raise_bound(sum(bounds), PROVER)
 
 
-def _offer(record: Record, best: list[Parameters | None], output: int, part: Parameters | None) -> None:
+def _offer(record: Record, best: list[Neuron | None], output: int, part: Neuron | None) -> None:
     """Offer the network that has the given parameters at one output and the best known ones elsewhere."""
     parts = [part if j == output else known for j, known in enumerate(best)]
     if all(p is not None for p in parts):

@@ -1,5 +1,6 @@
 """Exact training by a MILP solver, every answer checked in integers."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ from provenn.milp import Event, Limits, Solution
 from provenn.network import IntegerNetwork
 from provenn.solvers import Solver
 from provenn.status import Status
-from provenn.trainers._base import OnProgress, Record, Trainer, TrainResult, whole_bound
+from provenn.trainers._base import OnProgress, Proof, Record, Trainer, TrainResult, whole_bound
 from provenn.trainers._start import warm_up
 
 
@@ -39,49 +40,93 @@ class Exact(Trainer):
         """Return the best network with its certificate; see `Trainer.train`."""
         record = Record(problem, on_progress)
         try:
-            return self._train(record, start, limits)
+            record.begin(start)
+            warm_up(record, limits)
+            proof = MilpProof(self.solver, record).run(limits)
         except KeyboardInterrupt:
             return record.finish(Status.INTERRUPTED, None)
+        trusted = proof.status is not Status.REJECTED
+        return record.finish(proof.status, prover_name(self.solver), proof.nodes, proof.message, trusted)
 
-    def _train(self, record: Record, start: IntegerNetwork | None, limits: Limits) -> TrainResult:
-        problem = record.problem
-        record.begin(start)
-        warm_up(record, limits)
-        exact_at: list[IntegerNetwork] = [] if record.network is None else [record.network]
+
+def prover_name(solver: Solver) -> str:
+    """Return the name and version of a solver, as certificates give it.
+
+    Examples
+    --------
+    >>> prover_name(Solver.create("brute_force")).split()[0]
+    'bruteforce'
+    """
+    return f"{type(solver).__name__.lower()} {solver.version() or ''}".strip()
+
+
+@dataclass(frozen=True)
+class MilpProof:
+    """The work of a MILP solver on a record: every point is decoded and checked, bounds become whole units.
+
+    Parameters
+    ----------
+    solver : Solver
+    record : Record
+        Its network is the start.
+    stopped, paused : callable, optional
+        See `Solver.solve`.
+    """
+
+    solver: Solver
+    record: Record
+    stopped: Callable[[], bool] | None = None
+    paused: Callable[[], bool] | None = None
+
+    def run(self, limits: Limits) -> Proof:
+        """Solve, and solve again while the answer shows where a relaxed model must be exact.
+
+        Parameters
+        ----------
+        limits : Limits
+            The time counts from the record's beginning.
+        """
+        exact_at: list[IntegerNetwork] = [] if self.record.network is None else [self.record.network]
         nodes = 0
         while True:
-            encoding = problem.encode(exact_at)
-            solution = self._solve(encoding, record, limits)
+            encoding = self.record.problem.encode(exact_at)
+            solution = self._solve(encoding, limits)
             nodes += solution.nodes
-            status, message = self._check(encoding, solution, record)
+            status, message = self._check(encoding, solution)
             if status is not Status.OPTIMAL or not encoding.relaxed or solution.x is None:
                 break
             network = encoding.decode(solution.x)
             if any(network.equals(known) for known in exact_at):
                 break
             exact_at.append(network)
-        prover = f"{type(self.solver).__name__.lower()} {self.solver.version() or ''}".strip()
-        return record.finish(status, prover, nodes, message, trusted=status is not Status.REJECTED)
+        return Proof(status, nodes, message)
 
-    def _solve(self, encoding: Encoding, record: Record, limits: Limits) -> Solution:
+    def _solve(self, encoding: Encoding, limits: Limits) -> Solution:
+        record = self.record
+
         def on_event(event: Event) -> None:
             network = None if event.x is None else _decoded(encoding, event.x)
             if network is not None:
                 record.offer(network)
-            record.raise_bound(whole_bound(event.bound, self.solver.exact))
+            self._raise_bound(event.bound)
 
         start = None if record.network is None else encoding.encode(record.network)
-        return self.solver.solve(encoding.milp, record.remaining(limits), start, on_event)
+        hooks = {"stopped": self.stopped, "paused": self.paused}
+        given = {name: hook for name, hook in hooks.items() if hook is not None}
+        return self.solver.solve(encoding.milp, record.remaining(limits), start, on_event, **given)
 
-    def _check(self, encoding: Encoding, solution: Solution, record: Record) -> tuple[Status, str]:
+    def _raise_bound(self, bound: float | None) -> None:
+        self.record.raise_bound(whole_bound(bound, self.solver.exact), prover_name(self.solver))
+
+    def _check(self, encoding: Encoding, solution: Solution) -> tuple[Status, str]:
         """Compare a solver's answer with the exact integers; returns the honest status and a message."""
-        if solution.status is Status.INFEASIBLE and record.network is not None:
+        if solution.status is Status.INFEASIBLE and self.record.network is not None:
             return Status.REJECTED, "the solver calls the model infeasible, and a network satisfies it"
         if solution.x is not None:
             network = _decoded(encoding, solution.x)
             if network is None:
                 return Status.REJECTED, "the solver's weights are outside their domains"
-            value, violation = record.offer(network), encoding.milp.violation(encoding.encode(network))
+            value, violation = self.record.offer(network), encoding.milp.violation(encoding.encode(network))
             if value is None or violation > 0:
                 return Status.REJECTED, f"the solver's network violates the model by {float(violation):g}"
             if not _credible(solution, value, encoding.relaxed):
@@ -89,7 +134,7 @@ class Exact(Trainer):
                     Status.REJECTED,
                     f"the solver claims the objective {solution.objective}, the exact value is {value}",
                 )
-        record.raise_bound(whole_bound(solution.bound, self.solver.exact))
+        self._raise_bound(solution.bound)
         return solution.status, solution.message
 
 

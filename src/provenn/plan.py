@@ -1,0 +1,195 @@
+"""From the parameters of an estimator and its data to a problem and a trainer, with choices made on validation data."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
+
+from provenn.choices import domain_of, loss_of, trainer_of
+from provenn.encoding import Feature
+from provenn.errors import InputError
+from provenn.formulations import Problem, SideConstraint
+from provenn.formulations.feature_signs import FeatureSigns
+from provenn.formulations.neuron_count import NeuronCount
+from provenn.formulations.sparsity import Sparsity
+from provenn.losses import Loss
+from provenn.milp import Limits
+from provenn.network import Architecture, Dataset, IntegerDomain
+from provenn.selection import PRICES, Selection, Setting, held_out, scheme_of, select, temperatures
+from provenn.trainers import Trainer
+from provenn.trainers.checkpoint import Checkpoint
+from provenn.trainers.convex import Convex
+from provenn.trainers.early_stopping import EarlyStopping
+from provenn.trainers.gradient import Gradient
+from provenn.trainers.portfolio import Portfolio
+
+FREE_BIAS = 127
+PROVABLE = 1000
+TENTH = 0.1
+USUAL = Setting(1.0)
+
+
+class Plan:
+    """What an estimator is to train, and how.
+
+    Parameters
+    ----------
+    options : dict
+        Parameters of `IntegerNetworkClassifier`.
+    dataset : Dataset
+    features : list of Feature
+        What the columns of the dataset are.
+    weight_unit : int
+        Sample weights count ``1 / weight_unit``.
+
+    Attributes
+    ----------
+    setting : Setting
+        Temperature, price and method in use.
+    selection : Selection or None
+        How they were chosen.
+    """
+
+    def __init__(self, options: dict[str, Any], dataset: Dataset, features: list[Feature], weight_unit: int) -> None:
+        self.options, self.dataset, self.features, self.weight_unit = options, dataset, features, weight_unit
+        scheme_of(options["validation"])
+        for name in ("temperature", "nonzero_price", "neuron_price"):
+            _check_number(name, options[name], name != "neuron_price")
+        self.architecture = self._architecture()
+        self.selection: Selection | None = None
+        self.setting = replace(USUAL, temperature=self._temperatures()[0], nonzero_price=self._prices()[0])
+
+    def problem(self, dataset: Dataset | None = None, setting: Setting | None = None) -> Problem:
+        """Return the problem of a setting on some data; by default the chosen one on all."""
+        data, chosen = dataset or self.dataset, setting or self.setting
+        loss: Loss = loss_of(self.options["loss"], chosen.temperature)
+        return Problem(self.architecture, data, loss, self._constraints(chosen.nonzero_price))
+
+    def trainer(self, problem: Problem) -> Trainer:
+        """Return the trainer of the chosen setting."""
+        options, setting = self.options, self.setting
+        given = setting.method if options["solver"] == "auto" else options["solver"]
+        trainer = trainer_of(given, problem, options["checkpoint"], options["resume"])
+        if not options["early_stopping"]:
+            return trainer
+        share = options["validation"] if isinstance(options["validation"], float) else TENTH
+        return EarlyStopping(trainer, tuple(held_out(self.dataset, share).tolist()))
+
+    def keep(self, temperature: float | None, nonzero_price: float) -> None:
+        """Take over what an earlier training chose, where it is left open."""
+        if self.options["temperature"] == "auto" and temperature is not None:
+            self.setting = replace(self.setting, temperature=temperature)
+        if self.options["nonzero_price"] == "auto":
+            self.setting = replace(self.setting, nonzero_price=nonzero_price)
+
+    def choose(self, limits: Limits) -> Limits:
+        """Choose what is left open on validation data; return the limits for the training that follows."""
+        stages = self._stages()
+        if self._resumed() or not stages:
+            return limits
+        flat = not self.architecture.hidden
+        per_trial = limits if limits.nodes is not None or not flat else replace(limits, nodes=1)
+        self.selection = select(
+            stages, self.setting, self.dataset, self.problem, self._trial_trainer, self.options["validation"], per_trial
+        )
+        self.setting = self.selection.setting
+        return replace(limits, seconds=max(0.0, limits.seconds - self.selection.seconds))
+
+    def _stages(self) -> list[Callable[[Setting], Sequence[Setting]]]:
+        stages: list[Callable[[Setting], Sequence[Setting]]] = []
+        methods = self._methods()
+        if len(methods) > 1 or len(self._temperatures()) > 1:
+            stages.append(
+                lambda best: (
+                    [replace(best, method=m) for m in methods[1:]]
+                    + [replace(best, temperature=t) for t in self._temperatures()]
+                )
+            )
+        if len(self._prices()) > 1:
+            stages.append(lambda best: [replace(best, nonzero_price=p) for p in self._prices()])
+        return stages
+
+    def _temperatures(self) -> tuple[float, ...]:
+        given = self.options["temperature"]
+        if given != "auto":
+            return (float(given),)
+        return temperatures(self.architecture) if self._has_temperature() else (1.0,)
+
+    def _has_temperature(self) -> bool:
+        return self.options["loss"] in ("logistic", "cross_entropy")
+
+    def _prices(self) -> tuple[float, ...]:
+        given = self.options["nonzero_price"]
+        return PRICES if given == "auto" else (float(given),)
+
+    def _methods(self) -> tuple[str, ...]:
+        """Return the methods to choose from: gradients too where no proof is in reach and all is left open."""
+        options = self.options
+        large = sum(self.architecture.hidden) * self.dataset.n_samples > PROVABLE
+        open_ = options["solver"] == "auto" and options["temperature"] == "auto" and self._has_temperature()
+        if not (large and open_ and options["checkpoint"] is None):
+            return ("portfolio",)
+        return ("portfolio", "gradient") if Gradient.obstacle(self.problem()) is None else ("portfolio",)
+
+    def _trial_trainer(self, setting: Setting) -> Trainer:
+        if setting.method == "gradient":
+            return Gradient()
+        problem = self.problem(setting=setting)
+        return Convex() if Convex.obstacle(problem) is None else Portfolio(bounds=False, gradient=False)
+
+    def _resumed(self) -> bool:
+        """Take the setting with which the checkpoint was begun, where there is one to go on from."""
+        path = self.options["checkpoint"]
+        if path is None or not self.options["resume"] or not Checkpoint(path).exists():
+            return False
+        settings = [
+            replace(USUAL, temperature=t, nonzero_price=p) for t in self._temperatures() for p in self._prices()
+        ]
+        found = [s for s in settings if Checkpoint(path).belongs_to(self.problem(setting=s))]
+        self.setting = found[0] if found else self.setting
+        return True
+
+    def _architecture(self) -> Architecture:
+        options = self.options
+        hidden = tuple(np.atleast_1d(np.asarray(options["hidden_layer_sizes"], dtype=object)).tolist())
+        if not all(isinstance(size, Integral) and int(size) > 0 for size in hidden):
+            raise InputError(
+                f"hidden_layer_sizes must be positive whole numbers, got {options['hidden_layer_sizes']!r}"
+            )
+        weights = domain_of(options["weight_bound"])
+        bias: IntegerDomain | Literal["same"] | None = "same"
+        if options["bias_bound"] == "auto":
+            bias = "same" if hidden else IntegerDomain.symmetric(FREE_BIAS)
+        else:
+            bias = None if options["bias_bound"] is None else domain_of(options["bias_bound"], "bias_bound")
+        sizes = [int(size) for size in hidden]
+        return Architecture.build(self.dataset.n_features, self.dataset.n_classes, sizes, weights, bias)
+
+    def _constraints(self, nonzero_price: float) -> tuple[SideConstraint, ...]:
+        unit, options = self.weight_unit, self.options
+        constraints: list[SideConstraint] = []
+        if nonzero_price or options["max_nonzeros"] is not None or options["fan_in"] is not None:
+            constraints.append(Sparsity(nonzero_price * unit, options["max_nonzeros"], options["fan_in"]))
+        if options["neuron_price"]:
+            constraints.append(NeuronCount(options["neuron_price"] * unit))
+        if options["feature_signs"] is not None:
+            constraints.append(FeatureSigns(_signs(options["feature_signs"], self.features)))
+        return tuple(constraints)
+
+
+def _check_number(name: str, value: Any, auto: bool) -> None:
+    if auto and isinstance(value, str) and value == "auto":
+        return
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise InputError(f"{name} must be a number{' or auto' if auto else ''}, got {value!r}")
+
+
+def _signs(signs: dict[str, int] | Sequence[int], features: list[Feature]) -> tuple[int, ...]:
+    if not isinstance(signs, dict):
+        return tuple(int(s) for s in signs)
+    unknown = sorted(set(signs) - {f.column for f in features})
+    if unknown:
+        raise InputError(f"feature_signs names the column {unknown[0]!r}, which the data do not have")
+    return tuple(int(signs.get(f.column, 0)) for f in features)
