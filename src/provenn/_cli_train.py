@@ -153,7 +153,7 @@ def chosen(selection: Selection) -> str:
     parts = [f"temperature {setting.temperature:.4g}"]
     if any(t.setting.nonzero_price != setting.nonzero_price for t in selection.trials):
         parts.append(f"price {setting.nonzero_price:g}")
-    if any(t.setting.method != setting.method for t in selection.trials):
+    if setting.method != "portfolio":
         parts.append(f"method {setting.method}")
     return f"{', '.join(parts)}; by {selection.scheme}"
 

@@ -19,10 +19,11 @@ from provenn.milp import Limits
 from provenn.network import Architecture, Dataset, IntegerDomain
 from provenn.selection import PRICES, Selection, Setting, held_out, scheme_of, select, temperatures
 from provenn.trainers import Trainer
+from provenn.trainers._portfolio_primal import compile_search
 from provenn.trainers.checkpoint import Checkpoint
-from provenn.trainers.convex import Convex
+from provenn.trainers.convex import Convex, compile_kernels
 from provenn.trainers.early_stopping import EarlyStopping
-from provenn.trainers.gradient import Gradient
+from provenn.trainers.gradient import Gradient, load_torch
 from provenn.trainers.portfolio import Portfolio
 
 FREE_BIAS = 127
@@ -89,6 +90,7 @@ class Plan:
         stages = self._stages()
         if self._resumed() or not stages:
             return limits
+        self._make_ready()
         flat = not self.architecture.hidden
         per_trial = limits if limits.nodes is not None or not flat else replace(limits, nodes=1)
         self.selection = select(
@@ -96,6 +98,15 @@ class Plan:
         )
         self.setting = self.selection.setting
         return replace(limits, seconds=max(0.0, limits.seconds - self.selection.seconds))
+
+    def _make_ready(self) -> None:
+        """Compile and import before the clock of the trials runs."""
+        if Convex.obstacle(self.problem()) is None:
+            compile_kernels()
+        else:
+            compile_search()
+        if "gradient" in self._methods():
+            load_torch()
 
     def _stages(self) -> list[Callable[[Setting], Sequence[Setting]]]:
         stages: list[Callable[[Setting], Sequence[Setting]]] = []

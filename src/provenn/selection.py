@@ -12,6 +12,7 @@ from sklearn.model_selection import StratifiedKFold, StratifiedShuffleSplit
 
 from provenn.errors import InputError
 from provenn.formulations import Problem
+from provenn.losses.cross_entropy import CrossEntropy
 from provenn.milp import Limits
 from provenn.network import Architecture, Dataset, IntegerNetwork
 from provenn.status import Status
@@ -21,7 +22,7 @@ SHARE = 0.3
 LARGEST = 4000
 FEWEST = 20
 FLAT_TEMPERATURES = (0.25, 0.5, 0.125, 1.0, 0.0625, 2.0, 0.03125)
-DEEP_TEMPERATURES = (1.0, 0.5, 2.0, 4.0)
+DEEP_TEMPERATURES = (1.0, 0.5, 2.0, 0.25)
 PRICES = (0.0, 0.5, 1.0, 2.0, 4.0)
 FACTORS = (1.0, 0.25, 0.5, 2.0, 4.0)
 SPLIT_SEED = 0
@@ -51,7 +52,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Trial:
-    """A setting and how it did on validation data: mean loss (nats a sample) and accuracy."""
+    """A setting and how it did on validation data: mean cross entropy (or loss) a sample and accuracy."""
 
     setting: Setting
     loss: float
@@ -219,9 +220,9 @@ def _trial(
 ) -> Trial | None:
     """Train on every split; None where that gives no network.
 
-    The loss is measured at the temperature that suits the networks best, so that it says how well
-    they order the samples and not how their scores are scaled. Gradients have a temperature of
-    their own, so theirs becomes the one measured.
+    Networks of losses with a temperature are judged by cross entropy, at the temperature that
+    suits them best: it says how well the scores order the classes and not how they are scaled.
+    Gradients have a temperature of their own, so theirs becomes the one measured.
     """
     pairs: list[tuple[IntegerNetwork, Dataset]] = []
     for train, valid in splits:
@@ -242,5 +243,8 @@ def _trial(
 
 
 def _loss(problem: Problem, network: IntegerNetwork) -> float:
-    value = problem.loss.value(network, problem.dataset)
-    return float("inf") if value is None else float(value * problem.loss_unit)
+    """Return the cross entropy, where predictions are what counts, or else the loss itself."""
+    tau = getattr(problem.loss, "temperature", None)
+    loss = problem.loss if tau is None else CrossEntropy(tau)
+    value = loss.value(network, problem.dataset)
+    return float("inf") if value is None else float(value * loss.unit(problem.architecture, problem.dataset))

@@ -219,6 +219,7 @@ def _callback(helper: Any, objective: _Objective, emit: Emit) -> Any:
 
 
 def _solution(helper: Any, response: Any, objective: _Objective, limits: Limits) -> Solution:
+    """Translate a response; without a solution its bound is a default value and not a claim."""
     names = helper.CpSolverStatus
     seconds, nodes = float(response.wall_time), int(response.num_branches)
     if response.status == names.MODEL_INVALID:
@@ -231,7 +232,7 @@ def _solution(helper: Any, response: Any, objective: _Objective, limits: Limits)
     x = np.array(raw, dtype=np.int64)
     value = objective.value(x) if raw else None
     bound = value if proven else None
-    if not proven and not objective.empty:
+    if not proven and raw and not objective.empty:
         bound = objective.bound(float(response.best_objective_bound))
     return Solution(status, x.astype(np.float64) if raw else None, value, bound, seconds, nodes)
 

@@ -8,9 +8,13 @@ from provenn.errors import CapabilityError
 from provenn.formulations import Problem
 from provenn.milp import Limits
 from provenn.network import IntegerNetwork
+from provenn.search._gradient_passes import load_torch
 from provenn.search.straight_through import DEFAULT, GradientOptions, available, train
 from provenn.status import Status
 from provenn.trainers._base import OnProgress, Record, Trainer, TrainResult
+
+
+__all__ = ["Gradient", "load_torch"]
 
 
 @dataclass(frozen=True)
