@@ -4,7 +4,7 @@
 PYTHON ?= python3
 TEST_EXTRAS ?= test,scip,gurobi
 WORKERS ?= 2
-BENCH_ARGS ?= --seconds 20
+BENCH_ARGS ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --editable
@@ -18,7 +18,7 @@ help:
 	@echo "make test    tests, doctests, and every command and example of README and docs"
 	@echo "make check   ruff, mypy and the import contracts"
 	@echo "make docs    the documentation in docs/_build/html; warnings are errors"
-	@echo "make bench   how far proofs get in $(BENCH_ARGS)"
+	@echo "make bench   the benchmark cases; BENCH_ARGS=\"all --data DIR --out DIR\" runs the panel within an hour"
 	@echo "make clean   remove .venv and everything that was built"
 
 $(BIN)/python:
@@ -46,6 +46,10 @@ $(BIN)/python:
 	$(PIP) ".[docs]"
 	@touch $@ .venv/runtime.stamp
 
+.venv/bench.stamp: pyproject.toml | $(BIN)/python
+	$(PIP) ".[bench]"
+	@touch $@ .venv/runtime.stamp
+
 demo: .venv/runtime.stamp .venv/kernels.stamp
 	@mkdir -p $(OUT)
 	$(BIN)/provenn train sklearn:breast_cancer --quantize thermometer --bits 1 --weight-bound 3 --max-nonzeros 5 -o $(OUT)/model.json
@@ -66,8 +70,8 @@ docs: .venv/docs.stamp
 	$(BIN)/sphinx-build -W --keep-going -q -b html docs docs/_build/html
 	@echo "docs/_build/html/index.html"
 
-bench: .venv/runtime.stamp .venv/kernels.stamp
-	$(BIN)/python bench/convex.py $(BENCH_ARGS)
+bench: .venv/bench.stamp .venv/kernels.stamp
+	$(BIN)/provenn bench $(BENCH_ARGS)
 
 clean:
 	rm -rf .venv $(OUT) docs/_build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -11,13 +11,14 @@ import time
 from collections.abc import Callable
 
 import numpy as np
+from numba import njit
 
 from provenn.losses.cross_entropy import CrossEntropy
 from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
 from provenn.search import _kernels
 from provenn.search._moves import UNLIMITED, Terms, sweep, workspace
 from provenn.search._score_losses import ScoreLoss, sample_losses, score_loss_of
-from provenn.search._state import State, inputs_of, shape_of, state_of
+from provenn.search._state import Inputs, Shape, State, inputs_of, shape_of, state_of
 
 DENSITY = 0.2
 REACH = 2
@@ -52,6 +53,14 @@ def streaming_bandwidth() -> float:
     return array.nbytes / best_time(array.sum)
 
 
+@njit
+def score_units(inputs: Inputs, shape: Shape, state: State, rule: ScoreLoss, space: _kernels.Space) -> None:
+    """Score all moves of every unit of the first layer."""
+    for j in range(shape.size[1]):
+        _kernels.prepare(shape, state, 0, j, space)
+        _kernels.score(inputs, shape, state, rule, 0, j, space)
+
+
 def measure(n: int, d: int, units: int, classes: int, stream: float) -> str:
     rng = np.random.default_rng(0)
     X = (rng.random((n, d)) < DENSITY).astype(np.int64)
@@ -61,13 +70,7 @@ def measure(n: int, d: int, units: int, classes: int, stream: float) -> str:
     inputs, shape, state = inputs_of(data), shape_of(network.architecture, data), state_of(network, data, rule)
     space = workspace(shape, state, REACH)
 
-    def score_all() -> None:
-        for j in range(units):
-            _kernels.prepare(shape, state, 0, j, space)
-            _kernels.score(inputs, shape, state, rule, 0, j, space)
-
-    score_all()
-    seconds = best_time(score_all)
+    seconds = best_time(lambda: score_units(inputs, shape, state, rule, space))
     critical = int(((state.first >= -REACH) & (state.first < REACH)).sum())
     outputs = state.tail.shape[1]
     bytes_read = critical * (d + 4 * outputs + 8 + 8) + units * n * 4

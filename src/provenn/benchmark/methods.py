@@ -5,7 +5,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.benchmark._cross_validation import train_tuned
+from provenn.benchmark._chosen import train_chosen
 from provenn.benchmark._gradient import train_straight_through
 from provenn.benchmark._plain_model import solve_plainly
 from provenn.benchmark._search import compile_search, search_alone
@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
     method.name: method
     for method in (
         Method("provenn", _provenn, "the trainer that provenn chooses by default", _compile),
-        Method("provenn_cv", train_tuned, "one layer; temperature and sparsity by cross-validation", compile_kernels),
+        Method("provenn_chosen", train_chosen, "the estimator with all choices left to validation data", _compile),
         Method("search", search_alone, "local search alone", compile_search),
         Method("cpsat", partial(_solver, name="cpsat"), "our exact model on CP-SAT", compile_kernels),
         Method("bigm_highs", partial(_big_m, name="highs"), "plain big-M model on HiGHS, defaults, no start"),

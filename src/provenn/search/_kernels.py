@@ -30,9 +30,14 @@ class Space(NamedTuple):
     outgoing : ndarray of shape (width,), int32
         Outgoing weights of one unit.
     place, effect : ndarray of shape (n,)
-        Critical samples and what their flip changes, bucket by bucket.
+        Critical samples, bucket by bucket, and what their flips change; a bucket is ``side * reach + m``.
+    found : ndarray of shape (n,), int64
+        Critical samples in their order.
+    value : ndarray of shape (n,), float32
+        What their flips change.
     bucket : ndarray of shape (n,), int8
-        ``side * reach + m`` of each critical sample, -1 for the others.
+    ends : ndarray of shape (2 reach + 1,), int64
+        Where the buckets begin and end in `place`.
     """
 
     gain: NDArray[np.float32]
@@ -40,7 +45,10 @@ class Space(NamedTuple):
     outgoing: Ints
     place: Longs
     effect: Singles
+    found: Longs
+    value: Singles
     bucket: Bytes
+    ends: Longs
 
 
 @njit(cache=True, nogil=True)
@@ -53,7 +61,10 @@ def workspace(shape: Shape, state: State, reach: int) -> Space:
         np.zeros(width, dtype=np.int32),
         np.zeros(n, dtype=np.int64),
         np.zeros(n, dtype=np.float32),
+        np.zeros(n + 1, dtype=np.int64),
+        np.zeros(n, dtype=np.float32),
         np.zeros(n, dtype=np.int8),
+        np.zeros(2 * reach + 1, dtype=np.int64),
     )
 
 
@@ -98,7 +109,7 @@ def score(inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, layer: in
     if layer == len(shape.tail) - 1:
         _score_output(inputs, shape, state, loss, j, space)
         return
-    _find_critical(inputs, shape, state, loss, layer, j, space)
+    _weigh_critical(inputs, shape, state, loss, layer, j, space)
     if layer == 0 and inputs.kind == BINARY:
         _add_rows(inputs, space)
     elif layer == 0:
@@ -112,48 +123,75 @@ def score(inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, layer: in
 
 
 @njit(cache=True, nogil=True)
-def _find_critical(
+def _find_critical(inputs: Inputs, shape: Shape, state: State, layer: int, j: int, space: Space) -> int:
+    """List the samples that a single move may flip, without branches; return their number."""
+    first, tail, largest, found = state.first, state.tail, inputs.largest, space.found
+    place, reach, n = shape.tail[layer] + j, space.gain.shape[1], len(inputs.weight)
+    wide, count = layer == 0 and inputs.kind != BINARY, 0
+    for k in range(n):
+        a = np.int64(first[j, k]) if layer == 0 else np.int64(tail[k, place])
+        limit = reach * largest[k] if wide else reach
+        found[count] = k
+        count += 1 if -limit <= a < limit else 0
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _weigh_critical(
     inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, layer: int, j: int, space: Space
 ) -> None:
-    """Note the effect of the flip of every sample that a single move may flip.
+    """Note the effect of the flip of every critical sample, sorted by the smallest step that flips it.
 
     A sample with a >= 0 flips when a falls by at least a + 1, otherwise when it rises by -a.
     """
     layout, rule, table = (shape.size, shape.tail, shape.flat), loss.rule, loss.table
     first, p, tail, signs, now = state.first, state.parameters, state.tail, state.signs, state.loss
-    row, outgoing, bucket, effect = space.row, space.outgoing, space.bucket, space.effect
-    label, weight, largest = inputs.label, inputs.weight, inputs.largest
+    row, outgoing, found, value, bucket, ends = (
+        space.row, space.outgoing, space.found, space.value, space.bucket, space.ends
+    )  # fmt: skip
+    label, weight, n_outputs = inputs.label, inputs.weight, shape.size[len(shape.tail)]
     begin, place, reach = shape.tail[len(shape.tail) - 1], shape.tail[layer] + j, space.gain.shape[1]
-    wide = layer == 0 and inputs.kind != BINARY
-    for k in range(len(weight)):
+    wide, shallow = layer == 0 and inputs.kind != BINARY, len(shape.tail) == 2
+    count = _find_critical(inputs, shape, state, layer, j, space)
+    ends[:] = 0
+    for e in range(count):
+        k = found[e]
         a = first[j, k] if layer == 0 else tail[k, place]
-        need = a + 1 if a >= 0 else -a
-        bucket[k] = -1
-        if need <= (reach * largest[k] if wide else reach):
+        if shallow:
+            twice = -2 if a >= 0 else 2
+            for t in range(n_outputs):
+                row[t] = tail[k, t] + twice * outgoing[t]
+        else:
             flip(layout, p, tail, signs, outgoing, row, k, layer, j)
-            effect[k] = weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k])
-            bucket[k] = (reach if a >= 0 else 0) + (0 if wide else need - 1)
+        value[e] = weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k])
+        bucket[e] = (reach if a >= 0 else 0) + (0 if wide else (a if a >= 0 else -a - 1))
+        ends[bucket[e] + 1] += 1
+    for b in range(2 * reach):
+        ends[b + 1] += ends[b]
+    for e in range(count):
+        at = ends[bucket[e]]
+        space.place[at], space.effect[at] = found[e], value[e]
+        ends[bucket[e]] += 1
+    for b in range(2 * reach, 0, -1):
+        ends[b] = ends[b - 1]
+    ends[0] = 0
 
 
 @njit(cache=True, nogil=True)
 def _add_rows(inputs: Inputs, space: Space) -> None:
     """Add ``effect * x`` of all critical samples to their buckets, four rows at a time."""
-    gain, place, effect, bucket, rows = space.gain, space.place, space.effect, space.bucket, inputs.rows
+    gain, place, effect, ends, rows = space.gain, space.place, space.effect, space.ends, inputs.rows
     reach, d = gain.shape[1], rows.shape[1]
     for b in range(2 * reach):
-        into, count = gain[b // reach, b % reach], 0
-        for k in range(len(bucket)):
-            if bucket[k] == b:
-                place[count] = k
-                count += 1
-                into[d] += effect[k]
-        for e in range(0, count, 4):
-            p = place[e]
-            q, r, s = place[min(e + 1, count - 1)], place[min(e + 2, count - 1)], place[min(e + 3, count - 1)]
-            fq = effect[q] if e + 1 < count else np.float32(0.0)
-            fr = effect[r] if e + 2 < count else np.float32(0.0)
-            fs = effect[s] if e + 3 < count else np.float32(0.0)
-            _add_four(into, rows[p], rows[q], rows[r], rows[s], effect[p], fq, fr, fs)
+        into, last = gain[b // reach, b % reach], ends[b + 1] - 1
+        for e in range(ends[b], ends[b + 1], 4):
+            p, q, r, s = place[e], place[min(e + 1, last)], place[min(e + 2, last)], place[min(e + 3, last)]
+            fp = effect[e]
+            fq = effect[e + 1] if e + 1 <= last else np.float32(0.0)
+            fr = effect[e + 2] if e + 2 <= last else np.float32(0.0)
+            fs = effect[e + 3] if e + 3 <= last else np.float32(0.0)
+            into[d] += (fp + fq) + (fr + fs)
+            _add_four(into, rows[p], rows[q], rows[r], rows[s], fp, fq, fr, fs)
 
 
 @njit(cache=True, nogil=True)
@@ -165,36 +203,34 @@ def _add_four(into: Singles, p: Bytes, q: Bytes, r: Bytes, s: Bytes, fp: Any, fq
 @njit(cache=True, nogil=True)
 def _add_sparse_rows(inputs: Inputs, state: State, j: int, space: Space) -> None:
     """Add every critical sample's effect to the smallest move of each feature that flips it."""
-    gain, effect, bucket, first = space.gain, space.effect, space.bucket, state.first
+    gain, place, effect, ends, first = space.gain, space.place, space.effect, space.ends, state.first
     start, index, value = inputs.row_start, inputs.row_index, inputs.row_value
     reach = gain.shape[1]
-    for k in range(len(bucket)):
-        if bucket[k] < 0:
-            continue
-        side, a = bucket[k] // reach, first[j, k]
-        need = a + 1 if a >= 0 else -a
+    for at in range(ends[2 * reach]):
+        k = place[at]
+        a = first[j, k]
+        side, need = (1, a + 1) if a >= 0 else (0, -a)
         for e in range(start[k], start[k + 1]):
             x = value[e]
             m = (need - 1) // abs(x)
             if m < reach:
-                gain[side if x > 0 else 1 - side, m, index[e]] += effect[k]
+                gain[side if x > 0 else 1 - side, m, index[e]] += effect[at]
 
 
 @njit(cache=True, nogil=True)
 def _add_signs(shape: Shape, state: State, layer: int, space: Space) -> None:
-    gain, effect, bucket, signs = space.gain, space.effect, space.bucket, state.signs
+    gain, place, effect, ends, signs = space.gain, space.place, space.effect, space.ends, state.signs
     n_in, reach = shape.size[layer], gain.shape[1]
-    at = shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0
-    for k in range(len(bucket)):
-        if bucket[k] < 0:
-            continue
-        side, m = bucket[k] // reach, bucket[k] % reach
-        half = np.float32(0.5) * effect[k]
-        for i in range(n_in):
-            part = half * np.float32(signs[k, at + i])
-            gain[side, m, i] += half + part
-            gain[1 - side, m, i] += half - part
-        gain[side, m, n_in] += effect[k]
+    begin = shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0
+    for b in range(2 * reach):
+        side, m = b // reach, b % reach
+        for at in range(ends[b], ends[b + 1]):
+            k, half = place[at], np.float32(0.5) * effect[at]
+            for i in range(n_in):
+                part = half * np.float32(signs[k, begin + i])
+                gain[side, m, i] += half + part
+                gain[1 - side, m, i] += half - part
+            gain[side, m, n_in] += effect[at]
 
 
 @njit(cache=True, nogil=True)

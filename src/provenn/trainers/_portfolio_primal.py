@@ -18,6 +18,7 @@ from provenn.search.descent import descend
 from provenn.search.local_search import Annealing, Prices, local_search, obstacle
 from provenn.status import Status
 from provenn.trainers._base import Proof, Record
+from provenn.trainers._mirrored import mirrored, single_output_problem
 from provenn.trainers._portfolio_turns import Turn
 from provenn.trainers._start import deepen_a_single_layer, first_work
 
@@ -126,6 +127,15 @@ def improve(
         Chooses the method.
     """
     prices, hot = _prices(problem), HOTTEST[turn % len(HOTTEST)]
+    single = single_output_problem(problem)
+    if single is not None and hot is not None:
+        shape = problem.architecture
+
+        def hear(network: IntegerNetwork) -> None:
+            offer(mirrored(network, shape))
+
+        improve(single, _random(single, rng), rng, work, stopped, hear, turn - turn % len(HOTTEST))
+        return
     if prices is None or hot is None or obstacle(problem.architecture, problem.dataset, problem.loss) is not None:
         descend(start, problem.value, rng, work, stopped, offer)
         return

@@ -13,7 +13,6 @@ from provenn.search.straight_through import DEFAULT, GradientOptions, available,
 from provenn.status import Status
 from provenn.trainers._base import OnProgress, Record, Trainer, TrainResult
 
-
 __all__ = ["Gradient", "load_torch"]
 
 
