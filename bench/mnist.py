@@ -43,10 +43,3 @@ CASE = Case(
     tasks, ("provenn", "provenn_chosen", "search", "ste", "logistic", "mlp"), seconds=30, seeds=5, needs=MNIST,
     short=(12, 1),
 )  # fmt: skip
-    tasks,
-    ("provenn", "provenn_chosen", "search", "ste", "logistic", "mlp"),
-    seconds=30,
-    seeds=5,
-    needs=MNIST,
-    short=(12, 1),
-)

@@ -19,7 +19,7 @@ from provenn.network import Architecture, Dataset
 SEPARABLE, SOFTMAX = 0, 1
 LARGEST_TABLE = 2**17
 LARGEST_MOVE = 8
-GUIDE = 0.02
+GUIDE = 0.3
 NEVER = -(2**62)
 
 Floats = NDArray[np.float64]

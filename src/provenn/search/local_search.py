@@ -32,7 +32,7 @@ class Annealing:
     changes : int
         Moves taken from one scoring of a unit, at most.
     reach : int
-        Largest change of a parameter in one move, 1 to 8.
+        Largest change of a parameter in one move, 1 to 8; no more than the width of the domains counts.
     noise : float
         Standard deviation of noise on the pre-activations of the first hidden layer, in
         units of the grid: the mean loss over noisy copies prefers flat minima. 0 for none.
@@ -48,10 +48,10 @@ class Annealing:
     master thesis, SDU 2024.
     """
 
-    hot: float = 5.0
-    cold: float = 0.1
+    hot: float = 2.0
+    cold: float = 0.02
     changes: int = 64
-    reach: int = 2
+    reach: int = 6
     noise: float = 0.0
     replicas: int = 1
     first_batch: int = 4000
@@ -167,6 +167,7 @@ class _Run:
         self.stopped, self.on_better = stopped, on_better
         self.rule = score_loss_of(loss, start.architecture, dataset)
         self.shape = shape_of(start.architecture, dataset)
+        self.reach = min(annealing.reach, int((self.shape.high - self.shape.low)[0].max()))
         self.random = rng.integers(0, 2**63, 1).astype(np.uint64)
         self.best = self.current = start
         self.least = self.told = np.inf
@@ -196,7 +197,7 @@ class _Run:
         inputs = inputs_of(part)
         inputs = inputs._replace(weight=inputs.weight * (self.data.total / part.total))
         state = state_of(self.current, part, self.rule)
-        space = workspace(self.shape, state, self.annealing.reach)
+        space = workspace(self.shape, state, self.reach)
         unit = 0.0 if settle else self._unit(inputs, part, space)
         for heat in heats:
             if self.stopped():
@@ -230,7 +231,7 @@ class _Run:
             UNLIMITED if budget is None else budget,
             UNLIMITED if fan_in is None else fan_in,
             self.annealing.changes,
-            self.annealing.reach,
+            self.reach,
         )
 
     def _offer(self, state: State, settled: bool = False) -> None:
