@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenn.errors import InputError
+from provenn.errors import CapabilityError, InputError
+from provenn.formulations import Problem
 from provenn.losses._base import output_bound, weighted_sum
 from provenn.losses._curves import HINGE, LOGISTIC, curve_point, curve_points
 from provenn.losses._epigraph import _hull, _tangents
+from provenn.losses.cross_entropy import CrossEntropy
 from provenn.losses.logistic import Logistic, LogisticCurve
 from provenn.losses.max_correct import MaxCorrect
 from provenn.losses.max_margin import MaxMargin
@@ -19,6 +21,7 @@ from provenn.losses.min_hinge import HingeCurve, MinHinge
 from provenn.losses.min_weight import MinWeight
 from provenn.losses.sat_margin import SatMargin
 from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
+from provenn.testing.toys import losses
 
 
 def micro_nats(z: int, tau: float) -> int:
@@ -143,3 +146,32 @@ def test_bad_rules_are_refused():
         MaxCorrect("majority")
     with pytest.raises(InputError, match="kept_only"):
         SatMargin(kept_only=True).check(Architecture.build(2, 2), xor())
+
+
+@pytest.mark.parametrize("loss", [*losses(), CrossEntropy()], ids=repr)
+def test_no_network_goes_below_the_floor(loss):
+    rng = np.random.default_rng(11)
+    data = Dataset.merge(rng.integers(0, 2, (12, 2)), rng.integers(0, 2, 12))
+    shape = Architecture.build(2, 2, (2,), outputs=2)
+    floor = loss.floor(data)
+    for _ in range(200):
+        value = loss.value(IntegerNetwork.random(shape, rng), data)
+        assert floor is None or value is None or value >= floor
+    assert (floor is None) == (type(loss).__name__ == "MaxMargin")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cross_entropy_is_the_rounded_sum(seed):
+    rng = np.random.default_rng(seed)
+    classes = int(rng.integers(2, 5))
+    X = rng.integers(0, 4, (9, 3))
+    data = Dataset.merge(X, np.concatenate([np.arange(classes), rng.integers(0, classes, 9 - classes)]), scale=3)
+    shape = Architecture.build(3, classes, [(), (4,)][seed % 2])
+    network, tau = IntegerNetwork.random(shape, rng, 3), float(rng.choice([0.1, 1.0, 7.0]))
+    s = network.scores(data.X) / (tau * (1 if shape.hidden else 3))
+    s = np.column_stack([np.zeros(len(s)), s]) if classes == 2 else s
+    terms = np.logaddexp.reduce(s, axis=1) - s[np.arange(len(s)), data.y]
+    exact = CrossEntropy(tau).value(network, data)
+    assert exact == pytest.approx(1e6 * terms @ data.multiplicity, abs=0.51 * data.total)
+    with pytest.raises(CapabilityError, match="cross_entropy"):
+        Problem(shape, data, CrossEntropy(tau)).encode()

@@ -71,6 +71,26 @@ def test_trials_see_only_their_part(noisy):
     assert sum(noisy.n_samples - size for size in sizes) == noisy.n_samples
 
 
+def test_an_interrupt_keeps_what_was_tried(noisy):
+    calls = []
+
+    @dataclass(frozen=True)
+    class Impatient(Trainer):
+        def train(self, problem, limits, start=None, on_progress=None):
+            calls.append(1)
+            if len(calls) == 2:
+                raise KeyboardInterrupt
+            return Convex().train(problem, limits, start, on_progress)
+
+    settings = [Setting(0.5), Setting(1.0), Setting(2.0)]
+    choice = select(
+        [lambda best: settings], settings[1], noisy, flat_problem, lambda s: Impatient(), 0.25, Limits(600, 1)
+    )
+    assert choice.interrupted
+    assert choice.setting == settings[0]
+    assert choice.network is not None
+
+
 def test_few_samples_keep_the_usual_setting():
     data = Dataset.merge([[0], [1], [2]], [0, 1, 0])
     choice = trials_of(data, 0.25, [Setting(3.0), Setting(1.0)])

@@ -1,6 +1,7 @@
 """The scikit-learn edge: `IntegerNetworkClassifier`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Literal, Self
 
@@ -233,7 +234,10 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.selection_: Selection | None = plan.selection
         self.nonzero_price_: float = plan.setting.nonzero_price
         self._prepared(problem)
-        result = plan.trainer(problem).train(problem, limits, self._start(start), on_progress)
+        begin = self._start(start) or plan.start()
+        result = plan.trainer(problem).train(problem, limits, begin, on_progress)
+        if plan.selection is not None and plan.selection.interrupted:
+            result = replace(result, status=Status.INTERRUPTED)
         self._keep(result, problem, encoder)
         if not problem.architecture.hidden:
             self._card_data = (dataset, self.network_.scores(dataset.X))

@@ -16,7 +16,7 @@ from provenn.formulations.neuron_count import NeuronCount
 from provenn.formulations.sparsity import Sparsity
 from provenn.losses import Loss
 from provenn.milp import Limits
-from provenn.network import Architecture, Dataset, IntegerDomain
+from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
 from provenn.selection import PRICES, Selection, Setting, held_out, scheme_of, select, temperatures
 from provenn.trainers import Trainer
 from provenn.trainers._portfolio_primal import compile_search
@@ -28,6 +28,7 @@ from provenn.trainers.portfolio import Portfolio
 
 FREE_BIAS = 127
 PROVABLE = 1000
+NODES_OF_A_TRIAL = 10
 TENTH = 0.1
 USUAL = Setting(1.0)
 
@@ -91,13 +92,25 @@ class Plan:
         if self._resumed() or not stages:
             return limits
         self._make_ready()
-        flat = not self.architecture.hidden
-        per_trial = limits if limits.nodes is not None or not flat else replace(limits, nodes=1)
+        per_trial = replace(limits, nodes=self._nodes_of_a_trial(limits.nodes))
         self.selection = select(
             stages, self.setting, self.dataset, self.problem, self._trial_trainer, self.options["validation"], per_trial
         )
         self.setting = self.selection.setting
-        return replace(limits, seconds=max(0.0, limits.seconds - self.selection.seconds))
+        left = 0.0 if self.selection.interrupted else limits.seconds - self.selection.seconds
+        return replace(limits, seconds=max(0.0, left))
+
+    def _nodes_of_a_trial(self, nodes: int | None) -> int | None:
+        """One node of the convex engine; with hidden layers some, or no limit but time."""
+        if not self.architecture.hidden:
+            return 1
+        return None if nodes is None else min(nodes, NODES_OF_A_TRIAL)
+
+    def start(self) -> IntegerNetwork | None:
+        """Return the network of the chosen trial, unless it would spoil gradients or a judgement."""
+        chosen = self.selection
+        fresh = chosen is None or self.setting.method == "gradient" or self.options["early_stopping"]
+        return None if fresh or chosen is None else chosen.network
 
     def _make_ready(self) -> None:
         """Compile and import before the clock of the trials runs."""

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from math import sqrt
 from typing import Any
 
@@ -57,6 +57,8 @@ class Trial:
     setting: Setting
     loss: float
     accuracy: float
+    network: IntegerNetwork | None = field(default=None, repr=False, compare=False)
+    """The network of the first split."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,20 @@ class Selection:
     scheme : str
         How the data were split.
     seconds : float
+    interrupted : bool
+        Ctrl-C came before all settings were tried.
     """
 
     setting: Setting
     trials: tuple[Trial, ...]
     scheme: str
     seconds: float
+    interrupted: bool = False
+
+    @property
+    def network(self) -> IntegerNetwork | None:
+        """A network of the chosen setting, trained on some of the samples."""
+        return next((t.network for t in self.trials if t.setting == self.setting), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the choice, the scheme and all trials as JSON data."""
@@ -126,8 +136,8 @@ def select(
     validation : float or int
         A share in (0, 1) to hold out once, or a number of folds, at least 2.
     limits : Limits
-        A share of 0.3 of the time goes to the choice; every training has a node limit, so that the
-        choice repeats unless time is short.
+        A share of 0.3 of the time goes to the choice. With a limit on nodes it repeats unless time
+        is short.
 
     Raises
     ------
@@ -140,19 +150,23 @@ def select(
     if not splits:
         return Selection(usual, (), "none: fewer than 20 distinct samples", 0.0)
     trials: list[Trial] = []
-    best = usual
-    for stage in stages:
-        todo = [s for s in stage(best) if all(s != t.setting for t in trials)]
-        for number, setting in enumerate(todo):
-            left = SHARE * limits.seconds - (time.perf_counter() - began)
-            if left <= 0 and trials:
-                break
-            seconds = max(left, 0.01) / (len(todo) - number) / len(splits)
-            trial = _trial(setting, dataset, splits, problem_of, trainer_of, replace(limits, seconds=seconds, nodes=1))
-            if trial is not None:
-                trials.append(trial)
-        best = min(trials, key=lambda t: t.loss).setting if trials else usual
-    return Selection(best, tuple(trials), scheme, time.perf_counter() - began)
+    interrupted = False
+    try:
+        for stage in stages:
+            best = min(trials, key=lambda t: t.loss).setting if trials else usual
+            todo = [s for s in stage(best) if all(s != t.setting for t in trials)]
+            for number, setting in enumerate(todo):
+                left = SHARE * limits.seconds - (time.perf_counter() - began)
+                if left <= 0 and trials:
+                    break
+                seconds = max(left, 0.01) / (len(todo) - number) / len(splits)
+                trial = _trial(setting, dataset, splits, problem_of, trainer_of, replace(limits, seconds=seconds))
+                if trial is not None:
+                    trials.append(trial)
+    except KeyboardInterrupt:
+        interrupted = True
+    best = min(trials, key=lambda t: t.loss).setting if trials else usual
+    return Selection(best, tuple(trials), scheme, time.perf_counter() - began, interrupted)
 
 
 def scheme_of(validation: Validation) -> str:
@@ -239,7 +253,7 @@ def _trial(
         losses[scaled] = sum(_loss(problem_of(valid, scaled), network) for network, valid in pairs) / total
     best = min(losses, key=lambda s: losses[s])
     right = sum(int(v.multiplicity[n.predict(v.X) == v.y].sum()) for n, v in pairs)
-    return Trial(best if setting.method == "gradient" else setting, losses[best], right / total)
+    return Trial(best if setting.method == "gradient" else setting, losses[best], right / total, pairs[0][0])
 
 
 def _loss(problem: Problem, network: IntegerNetwork) -> float:

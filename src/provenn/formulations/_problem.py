@@ -100,6 +100,12 @@ class Problem:
         prices = sum(self._units(c.price_unit) * c.count(network) for c in self.constraints)
         return loss * self._units(self.loss_unit) + prices
 
+    @cached_property
+    def floor(self) -> int | None:
+        """A value that no network goes below, known without work: prices are not negative."""
+        floor = self.loss.floor(self.dataset)
+        return None if floor is None else floor * self._units(self.loss_unit)
+
     def encode(self, exact_at: Sequence[IntegerNetwork] = ()) -> Encoding:
         """Build the MILP.
 

@@ -86,6 +86,10 @@ class Loss(ABC):
     def value(self, network: IntegerNetwork, dataset: Dataset) -> int | None:
         """Return the exact loss in units, or None where the network breaks a hard condition."""
 
+    def floor(self, dataset: Dataset) -> int | None:
+        """Return a number of units that no network goes below, or None where none is known without work."""
+        return None
+
     @abstractmethod
     def add_to(self, model: Model) -> None:
         """Add columns, rows and costs to a MILP; one unit of cost is one `unit`."""

@@ -63,6 +63,10 @@ class CrossEntropy(Loss):
             terms[k] = _decimal(ahead[k], tau)
         return weighted_sum(terms, dataset.multiplicity)
 
+    def floor(self, dataset: Dataset) -> int | None:
+        """Return 0: no term is negative."""
+        return 0
+
     def add_to(self, model: Model) -> None:
         """Refuse: no MILP of a softmax is known that is worth solving."""
         raise CapabilityError(

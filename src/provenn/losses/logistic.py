@@ -91,6 +91,10 @@ class Logistic(SeparableLoss):
         """Return the table for signed scores in their own units."""
         return LogisticCurve(self.temperature * (1 if architecture.hidden else dataset.scale))
 
+    def floor(self, dataset: Dataset) -> int | None:
+        """Return 0: no term is negative."""
+        return 0
+
     def add_to(self, model: Model) -> None:
         """Add one integer epigraph column a sample and output, above tangents of the curve."""
         add_epigraph(model, self.curve(model.architecture, model.dataset))

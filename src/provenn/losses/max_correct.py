@@ -65,6 +65,10 @@ class MaxCorrect(Loss):
             wrong = network.predict(dataset.X) != dataset.y
         return weighted_sum(wrong.astype(np.int64), dataset.multiplicity)
 
+    def floor(self, dataset: Dataset) -> int | None:
+        """Return the errors that equal samples of different classes force."""
+        return dataset.conflicts
+
     def _one_fires(self, architecture: Architecture) -> bool:
         return self.rule == "published" and architecture.n_outputs > 1
 

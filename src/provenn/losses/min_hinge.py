@@ -66,6 +66,10 @@ class MinHinge(SeparableLoss):
         """Return the parabola for this B."""
         return HingeCurve(output_bound(architecture, dataset))
 
+    def floor(self, dataset: Dataset) -> int | None:
+        """Return 0: no term is negative."""
+        return 0
+
     def add_to(self, model: Model) -> None:
         """Add one epigraph column a sample and output, above chords of the parabola."""
         add_epigraph(model, self.curve(model.architecture, model.dataset))

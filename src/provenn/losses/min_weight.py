@@ -53,6 +53,10 @@ class MinWeight(Loss):
         biases = 0 if self.count_biases else sum(int(np.count_nonzero(b)) for b in network.biases)
         return network.nonzeros - biases
 
+    def floor(self, dataset: Dataset) -> int | None:
+        """Return 0: no term is negative."""
+        return 0
+
     def add_to(self, model: Model) -> None:
         """Add the hard signs of the outputs and a cost of 1 for each non-zero parameter."""
         add_all_good(model)

@@ -54,6 +54,10 @@ class SatMargin(Loss):
         short = 4 * dataset.targets(shape.n_outputs) * network.scores(dataset.X) < B
         return weighted_sum(short.sum(axis=1), dataset.multiplicity)
 
+    def floor(self, dataset: Dataset) -> int | None:
+        """Return 0: no term is negative."""
+        return 0
+
     def add_to(self, model: Model) -> None:
         """Add one binary column a sample and output: ``short = 0 => 4 t a >= B``."""
         shape, data = model.architecture, model.dataset

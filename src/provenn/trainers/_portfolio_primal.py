@@ -20,16 +20,16 @@ from provenn.status import Status
 from provenn.trainers._base import Proof, Record
 from provenn.trainers._mirrored import mirrored, single_output_problem
 from provenn.trainers._portfolio_turns import Turn
-from provenn.trainers._start import deepen_a_single_layer, first_work
+from provenn.trainers._start import deepen_a_single_layer
 
 WORK_PER_NODE = 20
-GROWTH = 1.5
-LONGEST_ROUND = 64
+LONGEST_ROUND = 2**12
+FIRST_ROUND = 4e8
+SWEEPS = (10, 100)
 NEW_PLACE = 4
 BROKEN = 10**15
-VISIT = 1.0
-HOTTEST = (2.0, None, 0.3, None)
-"""Temperatures at which annealing begins, round after round; None descends."""
+HOTTEST = (2.0, 0.3)
+"""Temperatures at which annealing begins, round after round."""
 
 Stopped = Callable[[], bool]
 Offer = Callable[[IntegerNetwork], object]
@@ -80,8 +80,11 @@ class Primal:
         return Proof(Status.NODE_LIMIT if left == 0 else Status.INTERRUPTED)
 
     def _work_of_round(self) -> int:
-        growth = min(LONGEST_ROUND, GROWTH ** (self.rounds // NEW_PLACE))
-        return int(growth * first_work(self.record.problem))
+        """Return visits of units: a moment's work in the first rounds, twice as much in every second one."""
+        problem = self.record.problem
+        units = sum(layer.n_out for layer in problem.architecture.layers)
+        sweeps = FIRST_ROUND / (problem.dataset.X.size * units)
+        return int(min(LONGEST_ROUND, 2 ** (self.rounds // 2)) * units * np.clip(sweeps, *SWEEPS))
 
     def _round(self, work: int, stopped: Stopped) -> None:
         rng = np.random.default_rng([self.limits.seed, self.number, self.rounds])
@@ -110,10 +113,9 @@ def improve(
     offer: Offer,
     turn: int,
 ) -> None:
-    """Search near a feasible network, by annealing or by descent in turn.
+    """Search from a feasible network by annealing, or by descent where the annealing does not apply.
 
-    Annealing that begins hot forgets where it came from, cool annealing looks around, descent on
-    the exact objective takes every loss and constraint; which of them wins depends on the problem.
+    Annealing that begins hot forgets where it came from, cool annealing looks around; they take turns.
 
     Parameters
     ----------
@@ -121,28 +123,27 @@ def improve(
     start : IntegerNetwork
     rng : Generator
     work : int
-        Evaluations of the objective; a visit of a unit by the annealing counts as `VISIT`.
+        Visits of units by the annealing, or evaluations of the objective by the descent.
     stopped, offer : callable
     turn : int
-        Chooses the method.
+        Chooses the first temperature.
     """
-    prices, hot = _prices(problem), HOTTEST[turn % len(HOTTEST)]
     single = single_output_problem(problem)
-    if single is not None and hot is not None:
+    if single is not None:
         shape = problem.architecture
 
         def hear(network: IntegerNetwork) -> None:
             offer(mirrored(network, shape))
 
-        improve(single, _random(single, rng), rng, work, stopped, hear, turn - turn % len(HOTTEST))
+        improve(single, _random(single, rng), rng, work, stopped, hear, 0)
         return
-    if prices is None or hot is None or obstacle(problem.architecture, problem.dataset, problem.loss) is not None:
+    prices = _prices(problem)
+    if prices is None or obstacle(problem.architecture, problem.dataset, problem.loss) is not None:
         descend(start, problem.value, rng, work, stopped, offer)
         return
-    annealing, visits = Annealing(hot=hot), max(1, int(work / VISIT))
     local_search(
-        start, problem.dataset, problem.loss, rng, visits,
-        annealing=annealing, prices=prices, stopped=stopped, on_better=offer,
+        start, problem.dataset, problem.loss, rng, work,
+        annealing=Annealing(hot=HOTTEST[turn % len(HOTTEST)]), prices=prices, stopped=stopped, on_better=offer,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ FAREWELL = 5.0
 OPENING = 1.0
 PATIENCE = 1.5
 STALL, STALLED_WEIGHT = 2.0, 0.5
+LEAST = "the least value of the loss"
 REASONS = (
     Status.OPTIMAL,
     Status.MEMORY_LIMIT,
@@ -172,6 +173,7 @@ class Run:
         Search alone goes on until a limit; it ends with the last prover where there is no limit on
         time, or one on nodes.
         """
+        self._notice_the_least()
         done = {proof.status for name, proof in self.proofs.items() if name not in self.distrusted}
         if self.record.closed or (Status.OPTIMAL in done and self._out_of_patience()):
             return Status.OPTIMAL
@@ -186,6 +188,12 @@ class Run:
         endless = self.limits.seconds == float("inf") or Status.OPTIMAL in done
         given_up = bool(self.proofs) and not proving and (limited or endless)
         return self._why_workers_ended() if given_up or not self.active else None
+
+    def _notice_the_least(self) -> None:
+        """Raise the bound to the least value that the loss can have when a network has it."""
+        loss, floor = self.record.loss, self.record.problem.floor
+        if loss is not None and floor is not None and loss <= floor:
+            self.record.raise_bound(floor, LEAST)
 
     def _out_of_patience(self) -> bool:
         """Whether to stop at a proof that holds up to a tolerance, after a chance for others to close the rest."""
