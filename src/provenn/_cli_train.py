@@ -155,7 +155,7 @@ def chosen(selection: Selection) -> str:
         parts.append(f"price {setting.nonzero_price:g}")
     if setting.method != "portfolio":
         parts.append(f"method {setting.method}")
-    return f"{', '.join(parts)}; by {selection.scheme}"
+    return f"{', '.join(parts)}; {'by ' if selection.trials else ''}{selection.scheme}"
 
 
 def _message(estimator: IntegerNetworkClassifier) -> str:

@@ -1,4 +1,4 @@
-"""The command line: `provenn train`, `predict`, `verify`, `report` and `solvers`."""
+"""The command line: `provenn train`, `predict`, `verify`, `report`, `solvers` and `bench`."""
 
 import json
 import os
@@ -73,7 +73,7 @@ def train(
     validation: Annotated[
         str,
         typer.Option(metavar="SHARE", help="What auto judges by: a share held out, or a number of folds."),
-    ] = "0.25",
+    ] = "auto",
     early_stopping: Annotated[
         bool, typer.Option("--early-stopping", help="Keep the network that is best on held-out samples.")
     ] = False,
@@ -271,7 +271,9 @@ def _number_or_auto(text: str, option: str) -> float | str:
         raise typer.BadParameter(f"{text!r}: give a number, or auto", param_hint=option) from None
 
 
-def _share_or_folds(text: str) -> float | int:
+def _share_or_folds(text: str) -> float | int | str:
+    if text == "auto":
+        return text
     try:
         number = float(text)
     except ValueError:
@@ -281,7 +283,7 @@ def _share_or_folds(text: str) -> float | int:
     if number >= 2 and number.is_integer():
         return int(number)
     raise typer.BadParameter(
-        f"{text!r}: give a share between 0 and 1 to hold out, or a number of folds, at least 2",
+        f"{text!r}: give a share between 0 and 1 to hold out, a number of folds, at least 2, or auto",
         param_hint="--validation",
     )
 

@@ -60,9 +60,10 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
     solver : str, Solver or Trainer, default "auto"
         "auto" is the portfolio: search beside provers. "convex", "blocks", "gradient" and the
         names of solvers run one engine alone.
-    validation : float or int, default 0.25
-        What "auto" judges by: a share of the samples, split off once, stratified and always
-        the same, or a number of folds. The network is then trained on all samples.
+    validation : float, int or "auto", default "auto"
+        What choices are judged by: a share of the samples, split off once, stratified and always
+        the same, or a number of folds. "auto" is 5 folds for fewer than 1,000 samples without
+        hidden layers, else 0.25. The network is then trained on all samples.
     early_stopping : bool, default False
         Hold out a share of the samples (`validation`, or a tenth when that is a number of folds)
         and keep the network with the fewest errors there; nothing is proven then.
@@ -134,7 +135,7 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         loss: str | Loss = "logistic",
         temperature: float | Literal["auto"] = "auto",
         solver: str | Solver | Trainer = "auto",
-        validation: float | int = 0.25,
+        validation: float | int | Literal["auto"] = "auto",
         early_stopping: bool = False,
         time_limit: float = 60,
         node_limit: int | None = None,

@@ -29,7 +29,8 @@ from provenn.trainers.portfolio import Portfolio
 FREE_BIAS = 127
 PROVABLE = 1000
 NODES_OF_A_TRIAL = 10
-TENTH = 0.1
+TENTH, QUARTER = 0.1, 0.25
+FEW, FOLDS = 1000, 5
 USUAL = Setting(1.0)
 
 
@@ -56,7 +57,11 @@ class Plan:
 
     def __init__(self, options: dict[str, Any], dataset: Dataset, features: list[Feature], weight_unit: int) -> None:
         self.options, self.dataset, self.features, self.weight_unit = options, dataset, features, weight_unit
-        scheme_of(options["validation"])
+        self.validation = options["validation"]
+        if isinstance(self.validation, str) and self.validation == "auto":
+            small = dataset.total < FEW and not np.size(np.asarray(options["hidden_layer_sizes"], dtype=object))
+            self.validation = FOLDS if small else QUARTER
+        scheme_of(self.validation)
         for name in ("temperature", "nonzero_price", "neuron_price"):
             _check_number(name, options[name], name != "neuron_price")
         self.architecture = self._architecture()
@@ -76,7 +81,7 @@ class Plan:
         trainer = trainer_of(given, problem, options["checkpoint"], options["resume"])
         if not options["early_stopping"]:
             return trainer
-        share = options["validation"] if isinstance(options["validation"], float) else TENTH
+        share = self.validation if isinstance(self.validation, float) else TENTH
         return EarlyStopping(trainer, tuple(held_out(self.dataset, share).tolist()))
 
     def keep(self, temperature: float | None, nonzero_price: float) -> None:
@@ -87,14 +92,20 @@ class Plan:
             self.setting = replace(self.setting, nonzero_price=nonzero_price)
 
     def choose(self, limits: Limits) -> Limits:
-        """Choose what is left open on validation data; return the limits for the training that follows."""
+        """Choose what is left open on validation data; return the limits for the training that follows.
+
+        Options that do not fit together are refused before that.
+        """
+        trainer = self.trainer(self.problem())
+        if isinstance(trainer, Portfolio):
+            trainer.file()
         stages = self._stages()
         if self._resumed() or not stages:
             return limits
         self._make_ready()
         per_trial = replace(limits, nodes=self._nodes_of_a_trial(limits.nodes))
         self.selection = select(
-            stages, self.setting, self.dataset, self.problem, self._trial_trainer, self.options["validation"], per_trial
+            stages, self.setting, self.dataset, self.problem, self._trial_trainer, self.validation, per_trial
         )
         self.setting = self.selection.setting
         left = 0.0 if self.selection.interrupted else limits.seconds - self.selection.seconds
@@ -109,8 +120,10 @@ class Plan:
     def start(self) -> IntegerNetwork | None:
         """Return the network of the chosen trial, unless it would spoil gradients or a judgement."""
         chosen = self.selection
-        fresh = chosen is None or self.setting.method == "gradient" or self.options["early_stopping"]
-        return None if fresh or chosen is None else chosen.network
+        if chosen is None:
+            return None
+        fresh = self.setting.method == "gradient" or self.options["early_stopping"]
+        return None if fresh and not chosen.interrupted else chosen.network
 
     def _make_ready(self) -> None:
         """Compile and import before the clock of the trials runs."""

@@ -148,7 +148,7 @@ def select(
     scheme = scheme_of(validation)
     splits = _splits(dataset, validation, limits.seed)
     if not splits:
-        return Selection(usual, (), "none: fewer than 20 distinct samples", 0.0)
+        return Selection(usual, (), "fewer than 20 distinct samples, too few to choose", 0.0)
     trials: list[Trial] = []
     interrupted = False
     try:
@@ -234,9 +234,10 @@ def _trial(
 ) -> Trial | None:
     """Train on every split; None where that gives no network.
 
-    Networks of losses with a temperature are judged by cross entropy, at the temperature that
-    suits them best: it says how well the scores order the classes and not how they are scaled.
-    Gradients have a temperature of their own, so theirs becomes the one measured.
+    Without hidden layers the loss itself judges, at the temperature that trained, so that the
+    probabilities of the choice fit. Networks with hidden layers are judged by cross entropy at the
+    temperature that suits them best, which compares search with gradients: these have a temperature
+    of their own, and the one measured becomes theirs.
     """
     pairs: list[tuple[IntegerNetwork, Dataset]] = []
     for train, valid in splits:
@@ -248,7 +249,7 @@ def _trial(
         pairs.append((result.network, dataset.subset(valid)))
     total = sum(valid.total for _, valid in pairs)
     losses = {}
-    for factor in FACTORS:
+    for factor in FACTORS if pairs[0][0].architecture.hidden else FACTORS[:1]:
         scaled = replace(setting, temperature=factor * setting.temperature)
         losses[scaled] = sum(_loss(problem_of(valid, scaled), network) for network, valid in pairs) / total
     best = min(losses, key=lambda s: losses[s])
@@ -257,8 +258,8 @@ def _trial(
 
 
 def _loss(problem: Problem, network: IntegerNetwork) -> float:
-    """Return the cross entropy, where predictions are what counts, or else the loss itself."""
-    tau = getattr(problem.loss, "temperature", None)
+    """Return the cross entropy with hidden layers, or else the loss itself."""
+    tau = getattr(problem.loss, "temperature", None) if problem.architecture.hidden else None
     loss = problem.loss if tau is None else CrossEntropy(tau)
     value = loss.value(network, problem.dataset)
     return float("inf") if value is None else float(value * loss.unit(problem.architecture, problem.dataset))

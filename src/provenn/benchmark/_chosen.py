@@ -5,15 +5,12 @@ from provenn.errors import CapabilityError
 from provenn.estimators import IntegerNetworkClassifier
 from provenn.plan import Plan
 
-FOLDS = 5
-FEW = 1000
-
 
 def train_chosen(job: Job) -> Outcome:
     """Choose and train as `IntegerNetworkClassifier` does, within the time of the run.
 
     The loss is logistic without hidden layers and with one output, and else cross entropy, whatever
-    the task's is. Fewer than 1,000 rows are cross-validated, more are split once.
+    the task's is.
     """
     problem = job.problem
     layer, hidden = problem.architecture.layers[0], problem.architecture.hidden
@@ -25,7 +22,6 @@ def train_chosen(job: Job) -> Outcome:
         bias_bound=layer.bias,
         loss="cross_entropy" if hidden and problem.architecture.n_outputs > 1 else "logistic",
         nonzero_price=0 if hidden or not layer.weights.has_zero else "auto",
-        validation=FOLDS if len(job.rows.y) < FEW and not hidden else 0.25,
     ).get_params(deep=False)
     plan = Plan(options, problem.dataset, [], 1)
     limits = plan.choose(job.limits)

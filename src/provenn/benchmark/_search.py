@@ -7,9 +7,11 @@ from provenn.errors import CapabilityError
 from provenn.losses.logistic import Logistic
 from provenn.losses.max_correct import MaxCorrect
 from provenn.network import Architecture, Dataset, IntegerNetwork
-from provenn.search.local_search import local_search, obstacle
+from provenn.search.local_search import Annealing, local_search, obstacle
 from provenn.trainers._base import Record
 
+COOLING = Annealing()
+NOISY = Annealing(noise=8.0, replicas=10)
 VISITS = 20
 """Visits of every unit in the first round."""
 
@@ -22,7 +24,7 @@ def compile_search() -> None:
         local_search(start, data, loss, np.random.default_rng(0), 1)
 
 
-def search_alone(job: Job) -> Outcome:
+def search_alone(job: Job, annealing: Annealing = COOLING) -> Outcome:
     """Anneal again and again from the best network until the time is over."""
     problem = job.problem
     reason = obstacle(problem.architecture, problem.dataset, problem.loss)
@@ -38,7 +40,10 @@ def search_alone(job: Job) -> Outcome:
         return record.seconds > job.limits.seconds
 
     while not stopped():
-        found = local_search(network, problem.dataset, problem.loss, rng, work, stopped=stopped, on_better=record.offer)
+        found = local_search(
+            network, problem.dataset, problem.loss, rng, work,
+            annealing=annealing, stopped=stopped, on_better=record.offer,
+        )  # fmt: skip
         record.offer(found)
         network, work = record.network or found, 2 * work
     return Outcome(network=record.network, stopped="time_limit")

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from provenn.benchmark._chosen import train_chosen
 from provenn.benchmark._gradient import train_straight_through
 from provenn.benchmark._plain_model import solve_plainly
-from provenn.benchmark._search import compile_search, search_alone
+from provenn.benchmark._search import NOISY, compile_search, search_alone
 from provenn.benchmark.task import Job, Method, Outcome
 from provenn.choices import trainer_of
 from provenn.errors import CapabilityError, SolverError
-from provenn.search._gradient_passes import load_torch
+from provenn.search._gradient_passes import available, load_torch
 from provenn.solvers import Solver
 from provenn.trainers import Trainer
 from provenn.trainers.convex import compile_kernels
@@ -45,6 +45,8 @@ def _big_m(job: Job, name: str) -> Outcome:
 def _compile() -> None:
     compile_kernels()
     compile_search()
+    if available():
+        load_torch()
 
 
 def _load_torch() -> None:
@@ -94,6 +96,12 @@ METHODS: dict[str, Method] = {
         Method("provenn", _provenn, "the trainer that provenn chooses by default", _compile),
         Method("provenn_chosen", train_chosen, "the estimator with all choices left to validation data", _compile),
         Method("search", search_alone, "local search alone", compile_search),
+        Method(
+            "search_noisy",
+            partial(search_alone, annealing=NOISY),
+            "local search alone, annealing over noisy copies",
+            compile_search,
+        ),
         Method("cpsat", partial(_solver, name="cpsat"), "our exact model on CP-SAT", compile_kernels),
         Method("bigm_highs", partial(_big_m, name="highs"), "plain big-M model on HiGHS, defaults, no start"),
         Method("bigm_scip", partial(_big_m, name="scip"), "plain big-M model on SCIP, defaults, no start"),

@@ -15,6 +15,8 @@ from provenn.trainers._base import OnProgress, Record, Trainer, TrainResult
 
 __all__ = ["Gradient", "load_torch"]
 
+SHORTEST = 0.01
+
 
 @dataclass(frozen=True)
 class Gradient(Trainer):
@@ -66,7 +68,7 @@ class Gradient(Trainer):
                 problem.dataset,
                 np.random.default_rng(limits.seed),
                 self.options,
-                seconds=limits.seconds if limits.nodes is None else None,
+                seconds=max(limits.seconds, SHORTEST) if limits.nodes is None else None,
                 on_better=hear,
                 threads=limits.threads,
             )

@@ -72,7 +72,7 @@ class Portfolio(Trainer):
 
         `on_progress` is called in the calling thread; what it raises ends the training.
         """
-        file = self._file()
+        file = self.file()
         teller = Teller(on_progress, file)
         record = Record(problem, teller.hear)
         rounds = 0
@@ -91,15 +91,19 @@ class Portfolio(Trainer):
             return record.finish(Status.INTERRUPTED, record.proved_by)
         return run.go()
 
-    def _file(self) -> Checkpoint | None:
-        """Return the checkpoint; an existing file is only touched by a run that resumes it."""
+    def file(self) -> Checkpoint | None:
+        """Return the checkpoint; an existing file is only touched by a run that resumes it.
+
+        Raises
+        ------
+        InputError
+            When the file is there and not to be resumed, or there is no file to resume from.
+        """
         if self.checkpoint is None:
             if self.resume:
-                raise InputError("resume needs the file to go on from: give checkpoint=PATH")
+                raise InputError("resume needs the file to go on from: give --checkpoint FILE (checkpoint=PATH)")
             return None
         file = Checkpoint(self.checkpoint)
         if file.exists() and not self.resume:
-            raise InputError(
-                f"the checkpoint {self.checkpoint} exists: resume=True goes on from it; remove it to begin anew"
-            )
+            raise InputError(f"the checkpoint {self.checkpoint} exists: resume it (resume=True, --resume) or remove it")
         return file
