@@ -138,12 +138,9 @@ class Plan:
         stages: list[Callable[[Setting], Sequence[Setting]]] = []
         methods = self._methods()
         if len(methods) > 1 or len(self._temperatures()) > 1:
-            stages.append(
-                lambda best: (
-                    [replace(best, method=m) for m in methods[1:]]
-                    + [replace(best, temperature=t) for t in self._temperatures()]
-                )
-            )
+            usual, *others = self._temperatures()
+            stages.append(lambda best: [replace(best, temperature=usual, method=m) for m in methods])
+            stages.append(lambda best: [replace(best, temperature=t) for t in others if best.method == methods[0]])
         if len(self._prices()) > 1:
             stages.append(lambda best: [replace(best, nonzero_price=p) for p in self._prices()])
         return stages

@@ -19,6 +19,7 @@ from provenn.status import Status
 from provenn.trainers import Trainer
 
 SHARE = 0.3
+TRIALS = 6
 LARGEST = 4000
 FEWEST = 20
 FLAT_TEMPERATURES = (0.25, 0.5, 0.125, 1.0, 0.0625, 2.0, 0.03125)
@@ -136,8 +137,8 @@ def select(
     validation : float or int
         A share in (0, 1) to hold out once, or a number of folds, at least 2.
     limits : Limits
-        A share of 0.3 of the time goes to the choice. With a limit on nodes it repeats unless time
-        is short.
+        A share of 0.3 of the time at most goes to the choice, and a sixth of that to each trial. With a
+        limit on nodes it repeats unless time is short.
 
     Raises
     ------
@@ -155,11 +156,10 @@ def select(
         for stage in stages:
             best = min(trials, key=lambda t: t.loss).setting if trials else usual
             todo = [s for s in stage(best) if all(s != t.setting for t in trials)]
-            for number, setting in enumerate(todo):
-                left = SHARE * limits.seconds - (time.perf_counter() - began)
-                if left <= 0 and trials:
+            for setting in todo:
+                if SHARE * limits.seconds < time.perf_counter() - began and trials:
                     break
-                seconds = max(left, 0.01) / (len(todo) - number) / len(splits)
+                seconds = SHARE * limits.seconds / TRIALS / len(splits)
                 trial = _trial(setting, dataset, splits, problem_of, trainer_of, replace(limits, seconds=seconds))
                 if trial is not None:
                     trials.append(trial)
