@@ -28,4 +28,6 @@ def tasks(data: Path | None) -> Iterator[Task]:
             yield Task(f"{n} {type(loss).__name__}", partial(some_mnist, data, n // 10), loss, hidden=(16,))
 
 
-CASE = Case(tasks, ("search", "search_noisy"), seconds=10, seeds=3, needs=MNIST, short=(10, 1))
+CASE = Case(
+    tasks, ("search", "search_noisy"), seconds=10, seeds=3, needs=MNIST, reference="search", short=(10, 1),
+)  # fmt: skip

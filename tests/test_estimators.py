@@ -69,7 +69,7 @@ def test_several_classes_without_and_with_hidden_layers(iris):
 
 def test_mixed_frames_text_labels_and_probabilities(mixed):
     table, label = mixed
-    model = IntegerNetworkClassifier(weight_bound=3, node_limit=3000).fit(table, label)
+    model = IntegerNetworkClassifier(temperature=1.0, weight_bound=3, node_limit=3000).fit(table, label)
     assert set(model.predict(table)) <= {"ill", "well"}
     assert model.feature_names_in_.tolist() == list(table.columns)
     probabilities = model.predict_proba(table)
@@ -83,7 +83,7 @@ def test_mixed_frames_text_labels_and_probabilities(mixed):
 
 def test_the_card_adds_up_to_the_score(mixed):
     table, label = mixed
-    model = IntegerNetworkClassifier(weight_bound=3, node_limit=3000).fit(table, label)
+    model = IntegerNetworkClassifier(temperature=1.0, weight_bound=3, node_limit=3000).fit(table, label)
     card = model.score_card()
     raw = table.iloc[7]
     total = card.intercept
@@ -103,51 +103,56 @@ def test_the_card_adds_up_to_the_score(mixed):
 def test_a_card_needs_two_classes_and_no_hidden_layer(iris):
     X, y = iris
     with pytest.raises(InputError, match="score card"):
-        IntegerNetworkClassifier(node_limit=20).fit(X, y).score_card()
+        IntegerNetworkClassifier(temperature=1.0, node_limit=20).fit(X, y).score_card()
 
 
 def test_budgets_prices_and_signs_hold(mixed):
     table, label = mixed
     y = label == "ill"
-    few = IntegerNetworkClassifier(max_nonzeros=2, node_limit=3000).fit(table, y)
+    few = IntegerNetworkClassifier(temperature=1.0, max_nonzeros=2, node_limit=3000).fit(table, y)
     assert np.count_nonzero(few.network_.weights[0]) <= 2
-    costly = IntegerNetworkClassifier(nonzero_price=1000.0, node_limit=3000).fit(table, y)
+    costly = IntegerNetworkClassifier(temperature=1.0, nonzero_price=1000.0, node_limit=3000).fit(table, y)
     assert np.count_nonzero(costly.network_.weights[0]) == 0
-    signed = IntegerNetworkClassifier(feature_signs={"age": -1}, node_limit=3000).fit(table, y)
+    signed = IntegerNetworkClassifier(temperature=1.0, feature_signs={"age": -1}, node_limit=3000).fit(table, y)
     assert signed.network_.weights[0][0, 0] <= 0
     with pytest.raises(InputError, match="'agee'"):
-        IntegerNetworkClassifier(feature_signs={"agee": -1}).fit(table, y)
+        IntegerNetworkClassifier(temperature=1.0, feature_signs={"agee": -1}).fit(table, y)
 
 
 def test_whole_sample_weights_equal_repeated_rows(iris):
     X, y = iris
     weights = np.arange(len(X)) % 3
-    one = IntegerNetworkClassifier(node_limit=500).fit(X, y, sample_weight=weights)
-    two = IntegerNetworkClassifier(node_limit=500).fit(X.loc[X.index.repeat(weights)], y.repeat(weights))
+    one = IntegerNetworkClassifier(temperature=1.0, node_limit=500).fit(X, y, sample_weight=weights)
+    two = IntegerNetworkClassifier(temperature=1.0, node_limit=500).fit(
+        X.loc[X.index.repeat(weights)], y.repeat(weights)
+    )
     assert one.network_.equals(two.network_)
     assert one.certificate_ == two.certificate_
 
 
 def test_fractional_weights_are_rounded_to_a_stated_unit(iris):
     X, y = iris
-    model = IntegerNetworkClassifier(node_limit=300).fit(X, y, sample_weight=np.full(len(X), 0.37))
-    same = IntegerNetworkClassifier(node_limit=300).fit(X, y)
+    model = IntegerNetworkClassifier(temperature=1.0, node_limit=300).fit(X, y, sample_weight=np.full(len(X), 0.37))
+    same = IntegerNetworkClassifier(temperature=1.0, node_limit=300).fit(X, y)
     assert model.weight_unit_ > 1
     assert np.array_equal(model.predict(X), same.predict(X))
 
 
 def test_a_start_is_never_made_worse(iris):
     X, y = iris
-    good = IntegerNetworkClassifier(weight_bound=3, node_limit=3000).fit(X[:100], y[:100])
-    again = IntegerNetworkClassifier(weight_bound=3, time_limit=0).fit(X[:100], y[:100], start=good)
+    good = IntegerNetworkClassifier(temperature=1.0, weight_bound=3, node_limit=3000).fit(X[:100], y[:100])
+    again = IntegerNetworkClassifier(temperature=1.0, weight_bound=3, time_limit=0).fit(X[:100], y[:100], start=good)
     assert again.certificate_.loss <= good.certificate_.loss
     with pytest.raises(InputError, match="another architecture"):
-        IntegerNetworkClassifier(weight_bound=5).fit(X[:100], y[:100], start=good)
+        IntegerNetworkClassifier(temperature=1.0, weight_bound=5).fit(X[:100], y[:100], start=good)
 
 
 def test_the_same_seed_gives_the_same_network(iris):
     X, y = iris
-    fits = [IntegerNetworkClassifier(weight_bound=5, node_limit=100, random_state=3).fit(X, y) for _ in range(2)]
+    fits = [
+        IntegerNetworkClassifier(temperature=1.0, weight_bound=5, node_limit=100, random_state=3).fit(X, y)
+        for _ in range(2)
+    ]
     assert fits[0].network_.equals(fits[1].network_)
     assert fits[0].certificate_ == fits[1].certificate_
 
@@ -155,7 +160,7 @@ def test_the_same_seed_gives_the_same_network(iris):
 def test_history_is_monotone(iris):
     X, y = iris
     seen = []
-    model = IntegerNetworkClassifier(weight_bound=5, node_limit=500).fit(X, y, on_progress=seen.append)
+    model = IntegerNetworkClassifier(temperature=1.0, weight_bound=5, node_limit=500).fit(X, y, on_progress=seen.append)
     assert set(map(id, model.history_)) <= set(map(id, seen))
     losses = [p.loss for p in seen if p.loss is not None]
     bounds = [p.bound for p in seen if p.bound is not None]
@@ -231,7 +236,7 @@ def test_bad_options_are_refused_before_any_work(iris, options, message):
 def test_it_lives_in_the_scikit_learn_world(iris):
     X, y = iris
     X, y = X[:100].to_numpy(), y[:100].to_numpy()
-    model = IntegerNetworkClassifier(node_limit=100)
+    model = IntegerNetworkClassifier(temperature=1.0, node_limit=100)
     assert cross_val_score(make_pipeline(StandardScaler(), model), X, y, cv=3).mean() > 0.9
     search = GridSearchCV(model, {"weight_bound": [1, 2]}, cv=3).fit(X, y)
     assert search.best_score_ > 0.9

@@ -19,10 +19,10 @@ from provenn.status import Status
 from provenn.trainers import Trainer
 
 SHARE = 0.3
-TRIALS = 6
+TRIALS = 8
 LARGEST = 4000
 FEWEST = 20
-FLAT_TEMPERATURES = (0.25, 0.5, 0.125, 1.0, 0.0625, 2.0, 0.03125)
+FLAT_TEMPERATURES = (0.25, 0.5, 0.125, 1.0, 0.0625, 2.0, 4.0, 0.03125)
 DEEP_TEMPERATURES = (1.0, 0.5, 2.0, 0.25)
 PRICES = (0.0, 0.5, 1.0, 2.0, 4.0)
 FACTORS = (1.0, 0.25, 0.5, 2.0, 4.0)
@@ -137,7 +137,7 @@ def select(
     validation : float or int
         A share in (0, 1) to hold out once, or a number of folds, at least 2.
     limits : Limits
-        A share of 0.3 of the time at most goes to the choice, and a sixth of that to each trial. With a
+        A share of 0.3 of the time at most goes to the choice, and an eighth of that to each trial. With a
         limit on nodes it repeats unless time is short.
 
     Raises
@@ -234,10 +234,10 @@ def _trial(
 ) -> Trial | None:
     """Train on every split; None where that gives no network.
 
-    Without hidden layers the loss itself judges, at the temperature that trained, so that the
-    probabilities of the choice fit. Networks with hidden layers are judged by cross entropy at the
-    temperature that suits them best, which compares search with gradients: these have a temperature
-    of their own, and the one measured becomes theirs.
+    A single neuron is judged by its loss at the temperature that trained, so that the probabilities
+    of the choice fit. Other networks are judged by cross entropy at the temperature that suits them
+    best: it says how well the scores order the classes, and compares search with gradients, whose own
+    temperature becomes the one measured.
     """
     pairs: list[tuple[IntegerNetwork, Dataset]] = []
     for train, valid in splits:
@@ -249,7 +249,7 @@ def _trial(
         pairs.append((result.network, dataset.subset(valid)))
     total = sum(valid.total for _, valid in pairs)
     losses = {}
-    for factor in FACTORS if pairs[0][0].architecture.hidden else FACTORS[:1]:
+    for factor in FACTORS[:1] if _is_neuron(pairs[0][0].architecture) else FACTORS:
         scaled = replace(setting, temperature=factor * setting.temperature)
         losses[scaled] = sum(_loss(problem_of(valid, scaled), network) for network, valid in pairs) / total
     best = min(losses, key=lambda s: losses[s])
@@ -258,8 +258,12 @@ def _trial(
 
 
 def _loss(problem: Problem, network: IntegerNetwork) -> float:
-    """Return the cross entropy with hidden layers, or else the loss itself."""
-    tau = getattr(problem.loss, "temperature", None) if problem.architecture.hidden else None
+    """Return the loss itself of a single neuron or without a temperature, or else the cross entropy."""
+    tau = None if _is_neuron(problem.architecture) else getattr(problem.loss, "temperature", None)
     loss = problem.loss if tau is None else CrossEntropy(tau)
     value = loss.value(network, problem.dataset)
     return float("inf") if value is None else float(value * loss.unit(problem.architecture, problem.dataset))
+
+
+def _is_neuron(architecture: Architecture) -> bool:
+    return not architecture.hidden and architecture.n_outputs == 1

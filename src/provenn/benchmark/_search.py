@@ -4,9 +4,7 @@ import numpy as np
 
 from provenn.benchmark.task import Job, Outcome
 from provenn.errors import CapabilityError
-from provenn.losses.logistic import Logistic
-from provenn.losses.max_correct import MaxCorrect
-from provenn.network import Architecture, Dataset, IntegerNetwork
+from provenn.network import IntegerNetwork
 from provenn.search.local_search import Annealing, local_search, obstacle
 from provenn.trainers._base import Record
 
@@ -14,14 +12,6 @@ COOLING = Annealing()
 NOISY = Annealing(noise=8.0, replicas=10)
 VISITS = 20
 """Visits of every unit in the first round."""
-
-
-def compile_search() -> None:
-    """Compile or load the kernels on a toy."""
-    data = Dataset.merge([[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0])
-    for loss in (Logistic(), MaxCorrect()):
-        start = IntegerNetwork.constant(Architecture.build(2, 2, (2,)), 0)
-        local_search(start, data, loss, np.random.default_rng(0), 1)
 
 
 def search_alone(job: Job, annealing: Annealing = COOLING) -> Outcome:

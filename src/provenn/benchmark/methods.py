@@ -8,13 +8,14 @@ from numpy.typing import NDArray
 from provenn.benchmark._chosen import train_chosen
 from provenn.benchmark._gradient import train_straight_through
 from provenn.benchmark._plain_model import solve_plainly
-from provenn.benchmark._search import NOISY, compile_search, search_alone
+from provenn.benchmark._search import NOISY, search_alone
 from provenn.benchmark.task import Job, Method, Outcome
 from provenn.choices import trainer_of
 from provenn.errors import CapabilityError, SolverError
 from provenn.search._gradient_passes import available, load_torch
 from provenn.solvers import Solver
 from provenn.trainers import Trainer
+from provenn.trainers._portfolio_primal import compile_search
 from provenn.trainers.convex import compile_kernels
 
 FLOAT_BITS = 64

@@ -129,7 +129,7 @@ def _accuracy(figure: Any, entries: Sequence[Entry], colours: dict[str, str], pa
             ax.text(1.01, value, name, transform=at, fontsize=7, va="center", ha="left", color="#444444")
         _widen(ax)
         ax.set_title(task, fontsize=9)
-    made.supylabel("test accuracy, % (error bars: standard deviation over seeds)", fontsize=9)
+    made.supylabel("test accuracy, % (mean and sd over seeds)", fontsize=9)
     made.savefig(path)
     return path
 

@@ -19,6 +19,7 @@ from provenn.status import Status
 ANNEALINGS = 4
 ANNEALING_WORK = 2_500_000
 ANNEALING_STEPS = 8_000
+ANNEALING_PER_ENTRY = 400
 ANNEALING_SWEEPS = 40
 ANNEALING_SPEED = 2e6
 POLISH_SWEEPS = 20
@@ -181,13 +182,16 @@ class Search:
         return self.engine
 
     def anneal(self, engine: Engine) -> None:
-        """Anneal from the incumbent, limited by work and not by time, in pieces that let interrupts in."""
+        """Anneal from the incumbent, limited by work and not by time, in pieces that let interrupts in.
+
+        Under a limit of one node, which asks for a quick answer, there is one piece.
+        """
         samples, D = engine.samples, engine.root.table.shape[1]
         work = samples.weight.size if samples.dense.size else max(1, samples.row_value.size // D)
-        steps = min(ANNEALING_STEPS, max(ANNEALING_WORK // work, ANNEALING_SWEEPS * D))
+        steps = min(ANNEALING_STEPS, ANNEALING_PER_ENTRY * D, max(ANNEALING_WORK // work, ANNEALING_SWEEPS * D))
         steps = int(min(steps, ANNEALING_SPEED * self.limits.seconds / work)) + 1
         rng = np.random.default_rng(self.limits.seed)
-        for _ in range(ANNEALINGS):
+        for _ in range(1 if self.limits.nodes == 1 else ANNEALINGS):
             if self.outside.stopped():
                 return
             v = self.problem.pack(*self.answer[1:])

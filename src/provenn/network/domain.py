@@ -1,6 +1,7 @@
 """Sets of integers that weights and biases may take."""
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,8 @@ class IntegerDomain:
 
     def __post_init__(self) -> None:
         """Refuse empty, huge or uneven domains."""
+        if not all(isinstance(value, Integral) for value in (self.low, self.high, self.step)):
+            raise InputError(f"a weight domain needs whole numbers, got {self.low!r}, {self.high!r}, {self.step!r}")
         if not -MAX_BOUND <= self.low <= self.high <= MAX_BOUND:
             raise InputError(
                 f"weight domain [{self.low}, {self.high}] is not usable: bounds must be ordered and lie within "

@@ -40,7 +40,7 @@ def wanted(problem: Problem, choice: bool | None) -> bool:
 
 
 @dataclass(frozen=True)
-class Gradient:
+class GradientWorker:
     """Train in rounds of doubling length, from random latent weights and from the best network in turn.
 
     Parameters

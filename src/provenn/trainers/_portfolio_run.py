@@ -7,7 +7,7 @@ from threading import Event
 from provenn.milp import Limits
 from provenn.status import Status
 from provenn.trainers._base import Proof, Record, TrainResult
-from provenn.trainers._portfolio_gradient import Gradient, wanted
+from provenn.trainers._portfolio_gradient import GradientWorker, wanted
 from provenn.trainers._portfolio_primal import Primal, compile_search
 from provenn.trainers._portfolio_telling import Teller
 from provenn.trainers._portfolio_turns import Turn, Turns
@@ -78,7 +78,7 @@ class Run:
             compile_search()
         # Further searching workers, such as solvers on parts of a large model, belong beside these.
         if wanted(problem, gradient):
-            primal.append(Worker("gradient", Gradient(record, limits).work, proves=False))
+            primal.append(Worker("gradient", GradientWorker(record, limits).work, proves=False))
         self.waiting = [*primal, *found]
         self.notes += [note] if note else []
 
