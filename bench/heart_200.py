@@ -29,6 +29,6 @@ def tasks(data: Path | None) -> Iterator[Task]:
 
 
 CASE = Case(
-    tasks, ("provenn", "provenn_chosen", "ste_stopped", "logistic", "logistic_cv"), seconds=10, seeds=30, needs=HEART,
-    reference="provenn_chosen", short=(5, 2),
+    tasks, ("provenn", "provenn_chosen", "ste_stopped", "logistic", "logistic_free", "logistic_cv"),
+    seconds=10, seeds=30, needs=HEART, reference="provenn_chosen", short=(5, 2),
 )  # fmt: skip

@@ -58,8 +58,8 @@ def _real(job: Job) -> tuple[NDArray[np.float64], NDArray[np.int64], int]:
     return job.rows.X / job.split.scale, job.rows.y, job.split.scale
 
 
-def _logistic(job: Job, tuned: bool) -> Outcome:
-    """Logistic regression with real weights: C = 1, or chosen by 5-fold cross-validation."""
+def _logistic(job: Job, tuned: bool, penalty: float = 1.0) -> Outcome:
+    """Logistic regression with real weights: a given penalty 1 / C, or chosen by 5-fold cross-validation."""
     from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
     from sklearn.model_selection import StratifiedKFold
 
@@ -71,7 +71,7 @@ def _logistic(job: Job, tuned: bool) -> Outcome:
     model = (
         LogisticRegressionCV(Cs=8, cv=inner, max_iter=5000, scoring="neg_log_loss", use_legacy_attributes=False)
         if tuned
-        else LogisticRegression(max_iter=5000)
+        else LogisticRegression(C=1 / penalty, max_iter=20_000)
     )
     model.fit(X, y)
     bits = FLOAT_BITS * (model.coef_.size + model.intercept_.size)
@@ -116,6 +116,12 @@ METHODS: dict[str, Method] = {
             _load_torch,
         ),
         Method("logistic", partial(_logistic, tuned=False), "logistic regression, C = 1", needs_problem=False),
+        Method(
+            "logistic_free",
+            partial(_logistic, tuned=False, penalty=1e-6),
+            "the same, almost without a penalty",
+            needs_problem=False,
+        ),
         Method("logistic_cv", partial(_logistic, tuned=True), "the same, C by cross-validation", needs_problem=False),
         Method("mlp", _mlp, "ReLU network of the same shape, real weights"),
     )
