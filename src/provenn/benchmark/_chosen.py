@@ -26,7 +26,7 @@ def train_chosen(job: Job) -> Outcome:
     plan = Plan(options, problem.dataset, [], 1)
     limits = plan.choose(job.limits)
     chosen = plan.problem()
-    result = plan.trainer(chosen).train(chosen, limits)
+    result = plan.trainer(chosen).train(chosen, limits, plan.start())
     setting, trials = plan.setting, plan.selection.trials if plan.selection is not None else ()
     note = f"temperature {setting.temperature:.3g}, price {setting.nonzero_price:g}, {setting.method}"
     validation = next((100 * trial.accuracy for trial in trials if trial.setting == setting), None)
