@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from provenn.bounds import _convex_kernels as kernels
 from provenn.bounds import _convex_reference as twins
+from provenn.bounds._convex_boxes import BOX_HIGH, BOX_LOW
 from provenn.bounds._convex_search import move_cost
-from provenn.bounds._convex_setup import make_samples, score_shifts
+from provenn.bounds._convex_setup import into_box, make_samples, score_shifts
 from provenn.bounds.convex import ConvexProblem, minimise
 from provenn.errors import InputError, OverflowRiskError
 from provenn.losses._curves import curve_points
@@ -354,3 +355,37 @@ def test_shifts_of_one_hot_groups():
     assert len(shifts) == 1
     assert not (A @ shifts[0]).any()
     assert abs(shifts[0, reference[0]]) == 1
+
+
+def test_points_move_into_the_box_whenever_that_is_possible():
+    rng = np.random.default_rng(0)
+    found = 0
+    for _ in range(1500):
+        D, r = int(rng.integers(2, 7)), int(rng.integers(0, 4))
+        table = np.zeros((8, D))
+        table[BOX_LOW], table[BOX_HIGH] = -rng.integers(0, 3, D), rng.integers(0, 3, D)
+        shifts = rng.integers(-2, 3, (r, D)).astype(float)
+        multiples = np.array([-rng.integers(0, 4, r), rng.integers(0, 4, r)], dtype=float)
+        v = rng.integers(-3, 4, D).astype(float)
+        root = SimpleNamespace(table=table, shifts=shifts, multiples=multiples)
+        choices = itertools.product(*(np.arange(least, most + 1) for least, most in multiples.T))
+        moved = (v + np.array(z) @ shifts if r else v for z in choices)
+        possible = any(np.all((p >= table[BOX_LOW]) & (p <= table[BOX_HIGH])) for p in moved)
+        inside = into_box(root, v)
+        assert (inside is not None) == possible
+        found += possible
+        if inside is not None:
+            assert np.all((inside >= table[BOX_LOW]) & (inside <= table[BOX_HIGH]))
+    assert found > 100
+
+
+def test_a_shift_that_fits_nowhere_is_found_at_once():
+    groups, size = 12, 3
+    D = groups * size
+    table = np.zeros((8, D))
+    table[BOX_LOW], table[BOX_HIGH] = -1, 1
+    shifts = np.kron(np.eye(groups), np.ones(size))
+    multiples = np.array([-6.0 * np.ones(groups), 6.0 * np.ones(groups)])
+    v = np.zeros(D)
+    v[-size:] = (3, -3, 0)
+    assert into_box(SimpleNamespace(table=table, shifts=shifts, multiples=multiples), v) is None

@@ -166,25 +166,54 @@ def make_report(D: int) -> Report:
 
 def into_box(root: Root, v: NDArray[np.float64]) -> NDArray[np.float64] | None:
     """Return a point of the original box with the same scores as v, or None if there is none."""
-    return _shifted(root, v, 0)
-
-
-def _shifted(root: Root, v: NDArray[np.float64], i: int) -> NDArray[np.float64] | None:
-    """Choose the multiples of the shifts i, i + 1, ... by depth-first search with interval bounds."""
     least, most = root.multiples
-    left = slice(i, len(least))
-    one, two = root.shifts[left] * least[left, None], root.shifts[left] * most[left, None]
-    down, up = np.minimum(one, two).sum(axis=0), np.maximum(one, two).sum(axis=0)
-    if np.any((v + up < root.table[BOX_LOW]) | (v + down > root.table[BOX_HIGH])):
+    return _shifted(root, v, least, most)
+
+
+def _shifted(
+    root: Root, v: NDArray[np.float64], least: NDArray[np.float64], most: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
+    """Choose the multiples of the last shifts by depth-first search; every choice narrows the others."""
+    ranges = _narrowed(root, v, least, most)
+    if ranges is None:
         return None
-    if i == len(least):
+    if not len(least):
         return v
-    multiples = np.arange(least[i], most[i] + 1)
+    least, most = ranges
+    shift = root.shifts[len(root.shifts) - len(least)]
+    multiples = np.arange(least[0], most[0] + 1)
     for z in multiples[np.argsort(np.abs(multiples), kind="stable")]:
-        found = _shifted(root, v + z * root.shifts[i], i + 1)
+        found = _shifted(root, v + z * shift, least[1:], most[1:])
         if found is not None:
             return found
     return None
+
+
+def _narrowed(
+    root: Root, v: NDArray[np.float64], least: NDArray[np.float64], most: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Cut multiples that leave the box whatever the others are, until nothing changes; None when none is left.
+
+    Without this a shift that fits nowhere would be found out only after all multiples of the others.
+    """
+    S = root.shifts[len(root.shifts) - len(least) :]
+    low, high = root.table[BOX_LOW] - v, root.table[BOX_HIGH] - v
+    size, used = np.where(S == 0, 1.0, np.abs(S)), S != 0
+    while True:
+        one, two = S * least[:, None], S * most[:, None]
+        down, up = np.minimum(one, two), np.maximum(one, two)
+        total_down, total_up = down.sum(axis=0), up.sum(axis=0)
+        if np.any((total_up < low) | (total_down > high)):
+            return None
+        floor, roof = low - (total_up - up), high - (total_down - down)
+        first = np.where(used, np.ceil(np.where(S > 0, floor, -roof) / size), -np.inf).max(axis=1, initial=-np.inf)
+        last = np.where(used, np.floor(np.where(S > 0, roof, -floor) / size), np.inf).min(axis=1, initial=np.inf)
+        first, last = np.maximum(first, least), np.minimum(last, most)
+        if np.any(first > last):
+            return None
+        if np.array_equal(first, least) and np.array_equal(last, most):
+            return least, most
+        least, most = first, last
 
 
 __all__ = ["into_box", "make_report", "make_root", "make_samples", "relative_box", "score_shifts"]
