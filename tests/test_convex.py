@@ -244,9 +244,10 @@ def test_refuses_what_does_not_fit():
         replace(good, X=good.X * 2**50)
 
 
-def test_interrupt_keeps_answer_and_bound():
+@pytest.mark.parametrize("threads", [1, 2])
+def test_interrupt_keeps_answer_and_bound(threads):
     script = textwrap.dedent(
-        """
+        f"""
         import numpy as np
         from provenn.bounds.convex import ConvexProblem, minimise
         from provenn.losses.logistic import LogisticCurve
@@ -258,7 +259,7 @@ def test_interrupt_keeps_answer_and_bound():
         problem = ConvexProblem(X, t, ones, LogisticCurve(3000.0), 1000, -box, box, 1, (-5, 5, 1))
         minimise(problem, Limits(nodes=3))
         print("ready", flush=True)
-        result = minimise(problem, Limits(seconds=60))
+        result = minimise(problem, Limits(seconds=60, threads={threads}))
         print(result.status.name, result.bound <= result.value == problem.value(result.w, result.b), flush=True)
         """
     )

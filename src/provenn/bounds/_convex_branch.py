@@ -26,17 +26,16 @@ from provenn.bounds._convex_boxes import (
 )
 from provenn.bounds._convex_kernels import (
     Floats,
-    Integers,
     Samples,
-    back_substitute,
     cholesky,
-    inverse_diagonal,
+    hessian,
     loss_only,
+    losses,
     scores,
 )
 from provenn.bounds._convex_nodes import relax
+from provenn.bounds._convex_probing import best_entry, best_probe, follow, split_at
 
-CANDIDATES = 12
 ROUNDS = 3
 ROOT_ROUNDS = 60
 
@@ -61,68 +60,13 @@ def offer_rounded(samples: Samples, root: Root, report: Report, box: Box, best: 
 
 
 @njit(cache=True)
-def split_at(root: Root, box: Box, a: int) -> float:
-    """Return the largest value of the lower half: floor x_a, below the upper end."""
-    low, step = root.table[LOW, box.free[a]], root.table[STEP, box.free[a]]
-    return max(box.low[a], min(low + step * np.floor((box.x[a] - low) / step), box.high[a] - step))
-
-
-@njit(cache=True)
-def gain(root: Root, box: Box, a: int, slope: float, curvature: float, room: float) -> float:
-    """Return the product of the predicted gains of both halves, each at most what closes it."""
-    below = split_at(root, box, a)
-    down, up = max(0.0, box.x[a] - below), max(0.0, below + root.table[STEP, box.free[a]] - box.x[a])
-    lower = 0.5 * curvature * down * down + max(0.0, -slope) * down
-    upper = 0.5 * curvature * up * up + max(0.0, slope) * up
-    floor = 1e-3 * room
-    return max(min(lower, room), floor) * max(min(upper, room), floor)
-
-
-@njit(cache=True)
-def best_entry(root: Root, box: Box, place: Integers, m: int, room: float, y: Floats) -> int:
-    """Return the free entry to branch on: the best product of both children's predicted gains.
-
-    Moving entry a by d costs ``d^2 / (2 (H_FF^-1)_aa)`` while the other entries strictly inside
-    their boxes (F) follow; entries at an end cost ``|g_a| d`` beside that. Since
-    ``1 / (H^-1)_aa <= H_aa``, the products with H_aa are upper bounds, by which few inverses
-    have to be computed.
-
-    References
-    ----------
-    Ellipsoidal bounds for convex quadratic integer programs: Buchheim, Caprara & Lodi,
-    Math. Program. 135 (2012).
-    """
-    p = len(box.free)
-    rank = np.empty(p)
-    for a in range(p):
-        rank[a] = -1.0
-        if box.low[a] < box.high[a]:
-            rank[a] = gain(root, box, a, box.g[a] if place[a] < 0 else 0.0, box.H[a, a], room)
-    best, chosen = -1.0, 0
-    for _ in range(CANDIDATES):
-        a = 0
-        for b in range(p):
-            if rank[b] > rank[a]:
-                a = b
-        if rank[a] <= best:
-            break
-        score = rank[a]
-        if place[a] >= 0:
-            score = gain(root, box, int(a), 0.0, 1.0 / inverse_diagonal(box.C, m, place[a], y), room)
-        rank[a] = -1.0
-        if score > best:
-            best, chosen = score, a
-    return chosen
-
-
-@njit(cache=True)
 def choose(root: Root, box: Box, room: float, penalty: float, move: Floats) -> tuple[int, float]:
     """Choose an entry to branch on and where; write how all entries follow when it moves by 1."""
     p = len(box.free)
-    inner, place, m = np.empty(p, np.int64), np.empty(p, np.int64), 0
+    inner, place, m, priced = np.empty(p, np.int64), np.empty(p, np.int64), 0, False
     for a in range(p):
-        kink = box.x[a] == 0.0 and box.counts[a] and box.price[a] + penalty > 0.0
-        place[a], move[a] = -1, 0.0
+        dear = box.counts[a] and box.price[a] + penalty > 0.0
+        priced, kink, place[a] = priced or dear, dear and box.x[a] == 0.0, -1
         if box.low[a] < box.x[a] < box.high[a] and not kink:
             place[a] = m
             inner[m] = a
@@ -137,13 +81,12 @@ def choose(root: Root, box: Box, room: float, penalty: float, move: Floats) -> t
         step = root.table[STEP, box.free[chosen]]
         below = root.anchor[i] - (0.0 if root.anchor[i] < box.high[chosen] else step)
     else:
-        chosen = best_entry(root, box, place, int(m), room, y)
+        if priced:
+            chosen = best_probe(root, box, place, inner, int(m), room, penalty, y)
+        else:
+            chosen = best_entry(root, box, place, int(m), room, y)
         below = split_at(root, box, int(chosen))
-    if place[chosen] >= 0:
-        inverse_diagonal(box.C, int(m), place[chosen], y)
-        back_substitute(box.C, int(m), y)
-        for e in range(m):
-            move[inner[e]] = y[e] / y[place[chosen]]
+    follow(box, inner, int(m), place[chosen], y, move)
     move[chosen] = 1.0
     return chosen, below
 
@@ -158,6 +101,32 @@ def fixed_scores(samples: Samples, box: Box) -> None:
             fixed[count], value[count] = j, box.full[X, j]
             count += 1
     scores(samples, box.z, fixed[:count], value[:count], box.start)
+
+
+@njit(cache=True)
+def fill_model(samples: Samples, root: Root, box: Box, model: NDArray[np.float32]) -> None:
+    """Write the Hessian at x on all entries that the root leaves a choice."""
+    D = box.full.shape[1]
+    entries, m = np.empty(D, np.int64), 0
+    for j in range(D):
+        if root.table[LOW, j] < root.table[HIGH, j]:
+            entries[m] = j
+            m += 1
+    H = np.empty((m, m))
+    scores(samples, box.start, box.free, box.x, box.z)
+    losses(samples, box.z, box.slope, box.curvature)
+    hessian(samples, box.curvature, entries[:m], H)
+    for a in range(m):
+        for b in range(m):
+            model[entries[a], entries[b]] = H[a, b]
+
+
+@njit(cache=True)
+def take_model(box: Box, model: NDArray[np.float32]) -> None:
+    """Take the Hessian of the free entries from a model."""
+    for a in range(len(box.free)):
+        for b in range(len(box.free)):
+            box.H[a, b] = model[box.free[a], box.free[b]]
 
 
 @njit(cache=True)
@@ -207,6 +176,8 @@ def expand(
     report: Report,
     box: NDArray[np.int16],
     w: NDArray[np.float32],
+    model: NDArray[np.float32],
+    fill: bool,
     level: tuple[float, float],
     parent: float,
     penalty: float,
@@ -224,8 +195,12 @@ def expand(
         LOW and HIGH of the node.
     w : ndarray of shape (D,), float32
         Where to start.
+    model : ndarray of shape (D, D), float32
+        Hessian of the loss at some point nearby.
+    fill : bool
+        Whether to write the Hessian at w into it first.
     level : (float, float)
-        A bound above the first closes a node; the second is the loss that an offer must beat.
+        A bound above the first closes a node; the second is the loss that an offer must beat, -inf for none.
     parent : float
         Bound of the node so far, -inf for the root.
     penalty : float
@@ -234,6 +209,9 @@ def expand(
     node = load(root, box[LOW], box[HIGH], w, len(samples.weight))
     rounds = ROUNDS if parent > -np.inf else ROOT_ROUNDS
     fixed_scores(samples, node)
+    if fill:
+        fill_model(samples, root, node, model)
+    take_model(node, model)
     kept = np.zeros((5, len(node.free)))
     chosen, below, cutoff = -1, 0.0, level[0]
     report.state[5] = 0
@@ -243,7 +221,9 @@ def expand(
             note(report, node, stage, 2)
             if report.state[stage] != OPEN:
                 continue
-        bound, report.penalty[stage] = relax(samples, node, cutoff, parent, penalty, rounds, stage == 0)
+        bound, report.penalty[stage] = relax(
+            samples, node, cutoff, parent, penalty, rounds, stage == 0, stage == 0 and rounds > ROUNDS
+        )
         report.bound[stage], report.state[stage] = bound, CLOSED
         if bound <= cutoff:
             report.state[stage] = OPEN if tighten(root, node, cutoff - bound) else POINT
@@ -251,7 +231,8 @@ def expand(
         if stage == 0 and report.state[0] != OPEN:
             return
         if stage == 0:
-            offer_rounded(samples, root, report, node, level[1])
+            if level[1] > -np.inf:
+                offer_rounded(samples, root, report, node, level[1])
             parent, penalty, rounds = max(parent, bound), report.penalty[0], ROUNDS
             for a in range(len(node.free)):
                 node.x[a] = min(max(node.x[a], node.low[a]), node.high[a])

@@ -3,28 +3,32 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import RLock
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.bounds._convex_engine import Engine
+from provenn.bounds._convex_boxes import OPEN, Report
+from provenn.bounds._convex_engine import Engine, Node
 from provenn.bounds._convex_search import anneal, descend
-from provenn.bounds._convex_setup import into_box, relative_box, score_shifts
+from provenn.bounds._convex_setup import into_box, make_report, relative_box, score_shifts
+from provenn.bounds._convex_team import Team, assisted
 from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, fits
 from provenn.milp.result import Event, Limits, OnEvent
 from provenn.status import Status
 
-ANNEALINGS = 4
-ANNEALING_WORK = 2_500_000
+FIRST_ANNEALING, ANNEALING_PAUSE = 64, 4
+ANNEALING_WORK = 1_250_000
 ANNEALING_STEPS = 8_000
 ANNEALING_PER_ENTRY = 400
-ANNEALING_SWEEPS = 40
+ANNEALING_SWEEPS = 20
 ANNEALING_SPEED = 2e6
 POLISH_SWEEPS = 20
 RELATIVE_LOSS = 0.15
 EVENT_SECONDS = 0.05
+IDLE_SECONDS = 0.0005
 NODE_BYTES = 700
 Neuron = tuple[Integers, int]
 
@@ -39,17 +43,22 @@ class Outside:
         True ends the search.
     best : callable
         Returns the best neuron known elsewhere as (w, b), the same object while nothing is new, or None.
+    team : Team
+        Threads that others lend.
     """
 
     stopped: Callable[[], bool] = lambda: False
     best: Callable[[], Neuron | None] = lambda: None
+    team: Team = field(default_factory=Team)
 
 
 class Search:
     """One run of the engine.
 
     `answer` and `bound` are consistent at every moment, so that an interrupt may come at any:
-    `bound` is only raised after all points of the closed boxes are evaluated.
+    `bound` is only raised after all points of the closed boxes are evaluated. A node at work
+    counts as open until then. All that threads share changes under `lock`; compiled work and exact
+    evaluations need none. A cutoff from before a better incumbent closes less, but nothing wrongly.
     """
 
     def __init__(
@@ -73,6 +82,10 @@ class Search:
         self.told_at = 0.0
         self.engine: Engine | None = None
         self.plain: Engine
+        self.status: Status | None = None
+        self.lock = RLock()
+        self.rng = np.random.default_rng(limits.seed)
+        self.next_annealing = FIRST_ANNEALING
 
     def run(self, start: tuple[Integers, int] | None) -> ConvexResult:
         """Search until the proof is complete or a limit is reached."""
@@ -84,6 +97,8 @@ class Search:
             status = self.search()
         except KeyboardInterrupt:
             status = Status.INTERRUPTED
+        finally:
+            self.halt()
         return self.result(status)
 
     def result(self, status: Status) -> ConvexResult:
@@ -128,25 +143,66 @@ class Search:
 
     def search(self) -> Status:
         """Prepare, then process nodes until something stops it."""
-        status = self.stopped_before()
-        if status is None:
-            engine = self.prepare()
-            while status is None:
-                self.take_from_outside()
-                self.raise_bound(engine)
-                status = self.stopped(engine)
-                if status is None:
-                    self.step(engine)
+        self.status = self.stopped_before()
+        if self.status is None:
+            engine = self.engine = self.prepare()
+            with self.outside.team.on(self.work), assisted(self.work, self.limits.threads - 1, self.halt):
+                self.work(self.outside.stopped)
+                self.halt()
             if self.record and self.bound >= self.answer[0]:
                 engine.close_rest()
             if self.bound > self.told_bound:
                 self.send("bound")
-        return status
+        return self.status or Status.INTERRUPTED
 
-    def step(self, engine: Engine) -> None:
-        """Process one node and evaluate the points that it leaves."""
-        for v in engine.step(self.cutoff, self.best):
+    def halt(self) -> None:
+        """Let all threads end before their next node."""
+        with self.lock:
+            self.status = self.status or Status.INTERRUPTED
+
+    def work(self, stopped: Callable[[], bool]) -> None:
+        """Process nodes until the search is over or `stopped`, asked between nodes; any number of threads may."""
+        engine, whole = self.engine, False
+        assert engine is not None
+        report = make_report(engine.root.table.shape[1])
+        try:
+            while not stopped():
+                with self.lock:
+                    node = self.next_node(engine)
+                    if self.status is not None:
+                        break
+                if node is None:
+                    time.sleep(IDLE_SECONDS)
+                else:
+                    self.process(engine, node, report)
+            whole = True
+        finally:
+            if not whole:
+                self.halt()
+
+    def next_node(self, engine: Engine) -> Node | None:
+        """Take a node unless it is time to stop; None, too, when all open ones are at work in other threads."""
+        if self.status is None:
+            self.take_from_outside()
+            self.raise_bound(engine)
+            self.status = self.reason_to_stop(engine)
+        return engine.take() if self.status is None else None
+
+    def process(self, engine: Engine, node: Node, report: Report) -> None:
+        """Expand a node at work and evaluate the points that it leaves, unless the search ended meanwhile."""
+        engine.expand(node, report, self.cutoff, self.best)
+        with self.lock:
+            if self.status is not None:
+                return
+            points = engine.settle(node, report)
+            tired = engine.nodes >= self.next_annealing
+            self.next_annealing *= ANNEALING_PAUSE if tired else 1
+        for v in points:
             self.offer(v, engine)
+        with self.lock:
+            engine.finish(node)
+        if tired:
+            self.anneal()
 
     def take_from_outside(self) -> None:
         """Make a better neuron found elsewhere the incumbent."""
@@ -158,7 +214,7 @@ class Search:
             self.take(value, *found)
 
     def prepare(self) -> Engine:
-        """Anneal for a first incumbent; expand the root of the plain box and of the relative one; return the better.
+        """Find a first incumbent; expand the root of the plain box and of the relative one; return the better.
 
         Points with equal scores make the plain search repeat itself; the relative box has one
         of each class, but it is wider and forgets how the entries of a class limit each other.
@@ -168,35 +224,43 @@ class Search:
         shifts = np.zeros((0, A.shape[1]), dtype=np.int64), np.zeros(0, dtype=np.int64)
         if self.problem.price == 0 and self.problem.max_nonzeros is None:
             shifts = score_shifts(A, *boxes)
-        self.engine = self.plain = plain = Engine(A, self.problem, shifts, record=self.record)
-        self.anneal(plain)
+        self.plain = plain = Engine(A, self.problem, shifts, record=self.record)
+        self.look_at_root()
+        self.anneal()
         plain.anchor_at(self.problem.pack(*self.answer[1:]))
-        self.step(plain)
+        self.expand_root(plain)
+        chosen = plain
         if len(shifts[0]) and plain.heap and fits(A, *relative_box(*boxes, *shifts)[:2]):
             relative = Engine(A, self.problem, shifts, relative=True, record=self.record)
-            self.step(relative)
+            self.expand_root(relative)
             if relative.bound >= plain.bound - RELATIVE_LOSS * (self.answer[0] - plain.bound):
-                self.engine = relative
-        self.raise_bound(self.engine)
+                chosen = relative
+        self.raise_bound(chosen)
         self.root_bound = self.bound
-        return self.engine
+        return chosen
 
-    def anneal(self, engine: Engine) -> None:
-        """Anneal from the incumbent, limited by work and not by time, in pieces that let interrupts in.
+    def look_at_root(self) -> None:
+        """Relax the root for nothing but its rounded point; the bounds profit from a good incumbent."""
+        root, report = self.plain.heap[0], make_report(self.plain.root.table.shape[1])
+        self.plain.expand(root, report, self.cutoff, self.best)
+        if report.state[0] == OPEN and report.state[5]:
+            self.offer(report.offer.copy(), self.plain)
 
-        Under a limit of one node, which asks for a quick answer, there is one piece.
-        """
-        samples, D = engine.samples, engine.root.table.shape[1]
+    def expand_root(self, engine: Engine) -> None:
+        """Process the first node."""
+        if (node := engine.take()) is not None:
+            self.process(engine, node, make_report(engine.root.table.shape[1]))
+
+    def anneal(self) -> None:
+        """Anneal from the incumbent, limited by work and not by time."""
+        samples, D = self.plain.samples, self.plain.root.table.shape[1]
         work = samples.weight.size if samples.dense.size else max(1, samples.row_value.size // D)
         steps = min(ANNEALING_STEPS, ANNEALING_PER_ENTRY * D, max(ANNEALING_WORK // work, ANNEALING_SWEEPS * D))
         steps = int(min(steps, ANNEALING_SPEED * self.limits.seconds / work)) + 1
-        rng = np.random.default_rng(self.limits.seed)
-        for _ in range(1 if self.limits.nodes == 1 else ANNEALINGS):
-            if self.outside.stopped():
-                return
-            v = self.problem.pack(*self.answer[1:])
-            anneal(samples, engine.root, v, rng.random((steps, 6)))
-            self.offer(v)
+        with self.lock:
+            v, draws = self.problem.pack(*self.answer[1:]), self.rng.random((steps, 6))
+        anneal(samples, self.plain.root, v, draws)
+        self.offer(v)
 
     def offer(self, v: NDArray[np.float64], engine: Engine | None = None) -> None:
         """Evaluate a point exactly; if it is better keep it, and what single steps make of it (given an engine)."""
@@ -205,10 +269,11 @@ class Search:
             return
         w, b = self.problem.unpack(inside)
         value = self.problem.value(w, b)
-        if not self.problem.allows(w, b) or value >= self.answer[0]:
-            self.best = float(self.answer[0]) - self.problem.slack
-            return
-        self.take(value, w, b)
+        with self.lock:
+            if not self.problem.allows(w, b) or value >= self.answer[0]:
+                self.best = float(self.answer[0]) - self.problem.slack
+                return
+            self.take(value, w, b)
         if engine is not None:
             polished = self.problem.pack(w, b)
             descend(self.plain.samples, self.plain.root, polished, POLISH_SWEEPS)
@@ -230,14 +295,12 @@ class Search:
             return Status.INTERRUPTED
         return Status.TIME_LIMIT if self.limits.seconds == 0 else None
 
-    def stopped(self, engine: Engine) -> Status | None:
+    def reason_to_stop(self, engine: Engine) -> Status | None:
         """Return why to stop now, or None."""
         limits, value = self.limits, self.answer[0]
         if self.bound >= value:
             return Status.OPTIMAL
         if self.target is not None and value <= self.target:
-            return Status.INTERRUPTED
-        if self.outside.stopped():
             return Status.INTERRUPTED
         if limits.nodes is not None and engine.nodes >= limits.nodes:
             return Status.NODE_LIMIT

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.bounds._convex_boxes import HIGH, LOW, OPEN, POINT
+from provenn.bounds._convex_boxes import HIGH, LOW, OPEN, POINT, Report
 from provenn.bounds._convex_branch import expand
 from provenn.bounds._convex_leaves import BY_BOUND, LeafRecord
-from provenn.bounds._convex_setup import make_report, make_root, make_samples
+from provenn.bounds._convex_models import Models
+from provenn.bounds._convex_setup import make_root, make_samples
 from provenn.bounds._convex_types import ConvexProblem, Integers
 
 OFFERING_NODES, OFFERING_STRIDE = 200, 16
@@ -60,10 +61,11 @@ class Engine:
         low, high = self.root.table[LOW], self.root.table[HIGH]
         reach = np.maximum(np.abs(low), np.abs(high))
         self.samples = make_samples(A, problem.multiplicity, problem.curve, reach)
-        self.report = make_report(len(low))
+        self.models = Models(self.samples)
         box = np.array([low, high], dtype=np.int16)
         start = np.clip(0.0, low, high).astype(np.float32)
         self.heap = [Node(-math.inf, 0, box, start, start, 0.0)]
+        self.busy: list[Node] = []
         self.serial = self.nodes = 0
         self.leaves = LeafRecord(self.root) if record else None
 
@@ -75,34 +77,58 @@ class Engine:
 
     @property
     def bound(self) -> float:
-        """Lowest bound of the open nodes, infinite when there is none."""
-        return self.heap[0].bound if self.heap else math.inf
+        """Lowest bound of the open nodes, those at work among them; infinite when there is none."""
+        return min((node.bound for node in (*self.heap[:1], *self.busy)), default=math.inf)
 
-    def step(self, cutoff: float, best: float) -> list[NDArray[np.float64]]:
-        """Process the node of lowest bound; return the points to evaluate exactly.
+    def take(self) -> Node | None:
+        """Take the node of lowest bound to work; None when there is none at the moment."""
+        if not self.heap:
+            return None
+        self.busy.append(self.heap[0])
+        return heappop(self.heap)
+
+    def expand(self, node: Node, report: Report, cutoff: float, best: float) -> None:
+        """Bound both halves of a node at work; changes only the report, so that threads need no lock.
 
         Parameters
         ----------
+        node : Node
+        report : Report
+            Written.
         cutoff : float
             A bound above it closes a node.
         best : float
-            Loss that a rounded point must beat to be worth an evaluation.
+            Loss that a rounded point must beat to be worth an evaluation; later only some nodes are rounded.
         """
-        node, report = heappop(self.heap), self.report
-        expand(self.samples, self.root, report, node.box, node.start, (cutoff, best), node.bound, node.penalty)
+        D = len(node.start)
+        near = self.models.near(node.start)
+        model = np.zeros((D, D), dtype=np.float32) if near is None else near
+        offers = self.nodes < OFFERING_NODES or self.nodes % OFFERING_STRIDE == 0
+        level = cutoff, best if offers else -math.inf
+        expand(
+            self.samples, self.root, report, node.box, node.start, model, near is None, level, node.bound, node.penalty
+        )
+        if near is None:
+            self.models.add(node.start, model)
+
+    def settle(self, node: Node, report: Report) -> list[NDArray[np.float64]]:
+        """Open the halves of an expanded node; return the points to evaluate exactly before it is finished."""
         self.nodes += 1
         if self.leaves is not None:
             self.leaves.add(node.box, report)
         last = 3 if report.state[0] == OPEN else 1
         points = [report.box[i, LOW].astype(np.float64) for i in range(last) if report.state[i] == POINT]
-        if report.state[5] and (self.nodes < OFFERING_NODES or self.nodes % OFFERING_STRIDE == 0):
+        if report.state[5]:
             points.append(report.offer.copy())
-        self._open_halves(node, last)
+        self._open_halves(node, report, last)
         return points
 
-    def _open_halves(self, node: Node, last: int) -> None:
+    def finish(self, node: Node) -> None:
+        """Forget a settled node, all points of which are evaluated."""
+        self.busy = [one for one in self.busy if one is not node]
+
+    def _open_halves(self, node: Node, report: Report, last: int) -> None:
         """Open the halves; one whose bound is worse than its parent's inherits that, with its point."""
-        report = self.report
         parent, w = node.bound, node.w
         if report.bound[0] >= parent:
             parent, w = float(report.bound[0]), report.w[0].copy()
@@ -115,8 +141,8 @@ class Engine:
                 heappush(self.heap, Node(max(own, parent), self.serial, box, start, point, penalty))
 
     def close_rest(self) -> None:
-        """Record the open nodes as leaves that their bounds close."""
-        for node in self.heap:
+        """Record the open nodes, those at work among them, as leaves that their bounds close."""
+        for node in (*self.heap, *self.busy):
             if self.leaves is not None:
                 self.leaves.append(node.box[LOW], node.box[HIGH], node.w, BY_BOUND)
-        self.heap = []
+        self.heap, self.busy = [], []

@@ -73,7 +73,7 @@ def model_step(box: Box, penalty: float, tolerance: float) -> float:
 
 @njit(cache=True)
 def relax(
-    samples: Samples, box: Box, cutoff: float, parent: float, penalty: float, rounds: int, fresh: bool
+    samples: Samples, box: Box, cutoff: float, parent: float, penalty: float, rounds: int, fresh: bool, own: bool
 ) -> tuple[float, float]:
     """Improve x and the bound over the box by steps of the quadratic model.
 
@@ -101,7 +101,7 @@ def relax(
             best = bound
             for a in range(p):
                 kept[a] = box.x[a]
-        if fresh and (step == 0 or step >= rounds or rounds > 10):
+        if own:
             hessian(samples, box.curvature, box.free, box.H)
         gap = 0.1 if fresh and rounds < 10 else 0.05
         if not worse and (bound > cutoff or value + box.constant - bound < gap * max(cutoff - bound, 1.0)):

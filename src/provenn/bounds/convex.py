@@ -1,6 +1,7 @@
 """Exact branch and bound in weight space for one neuron under a convex loss."""
 
 from provenn.bounds._convex_driver import Neuron, Outside, Search
+from provenn.bounds._convex_team import Team, assisted
 from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves
 from provenn.milp.result import Limits, OnEvent
 
@@ -20,16 +21,19 @@ def minimise(
 
         min_B F >= f(w) + min over v in B of [g . (v - w) + price * #{v_j != 0}] - slack * sum m - rounding
 
-    with g the gradient of f; w comes from a few steps of a quadratic model, so no node has to
-    converge. Nodes are taken best bound first, branched on the weight with the largest
-    predicted product of both children's gains, and closed when the bound rounded up to an
-    integer reaches the incumbent. Boxes of a single point are evaluated exactly, in integers.
+    with g the gradient of f. The point w comes from a few steps of a quadratic model, so no node
+    has to converge and no Hessian to be exact: nodes share those of nodes nearby. Nodes are taken
+    best bound first, branched on the weight with the largest predicted product of both halves'
+    gains (the model is minimised over the halves where prices or a budget count), and closed when
+    the bound rounded up to an integer reaches the incumbent. Boxes of a single point are evaluated
+    exactly, in integers.
 
     Parameters
     ----------
     problem : ConvexProblem
     limits : Limits
-        Seconds, nodes, memory and seed count; the result is a function of the seed under a node limit.
+        Seconds, nodes, memory, threads and seed count. The result of one thread under a node limit is a
+        function of the seed; several threads take nodes from one heap and stop a few nodes later.
     start : (w, b), optional
         A known answer; ignored if it lies outside the box or the budget.
     on_event : callable, optional
@@ -64,4 +68,4 @@ def minimise(
     return Search(problem, limits, on_event, target, record, outside or Outside()).run(start)
 
 
-__all__ = ["ConvexProblem", "ConvexResult", "Leaves", "Neuron", "Outside", "minimise"]
+__all__ = ["ConvexProblem", "ConvexResult", "Leaves", "Neuron", "Outside", "Team", "assisted", "minimise"]

@@ -1,14 +1,15 @@
-"""Exact training of networks without hidden layers by branch and bound in weight space."""
+"""Exact training of networks without hidden layers by branch and bound in weight space, on any number of threads."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from logging import getLogger
+from threading import RLock
 
 import numpy as np
 
-from provenn.bounds.convex import ConvexProblem, ConvexResult, Neuron, Outside, minimise
+from provenn.bounds.convex import ConvexProblem, ConvexResult, Neuron, Outside, Team, assisted, minimise
 from provenn.errors import CapabilityError
 from provenn.formulations import Problem
 from provenn.formulations.feature_signs import FeatureSigns
@@ -28,7 +29,7 @@ class Convex(Trainer):
     """Prove single-layer networks with a convex loss optimal, one output after the other.
 
     The outputs are independent problems; the loss and the bound of the network are their
-    sums. Each output gets an equal share of the time that is left.
+    sums. Each output gets an equal share of the time that is left; threads share outputs and nodes.
     """
 
     @staticmethod
@@ -63,13 +64,13 @@ class Convex(Trainer):
             record.begin(start)
             compile_kernels()
             record.began = time.perf_counter()
-            proof = prove(record, limits)
+            proof = prove(record, limits, threads=limits.threads)
         except KeyboardInterrupt:
             return record.finish(Status.INTERRUPTED, None)
         return record.finish(proof.status, PROVER, proof.nodes, proof.message)
 
 
-def prove(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False) -> Proof:
+def prove(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False, threads: int = 1) -> Proof:
     """Run the engine on every output and enter what it finds into the record.
 
     Better networks that others offer to the record in the meantime cut off boxes here, too.
@@ -78,30 +79,120 @@ def prove(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: 
     ----------
     record : Record
     limits : Limits
-        The time counts from the record's beginning.
+        The time counts from the record's beginning; its threads do not count, see `threads`.
     stopped : callable
         Asked after every node; True ends the search.
+    threads : int
+        Threads to use, this one among them.
     """
-    problem = record.problem
-    outputs = problem.architecture.n_outputs
-    parts = [_subproblem(problem, j) for j in range(outputs)]
-    best = [_column(record.network, j) for j in range(outputs)]
-    bounds, nodes, status = [0] * outputs, 0, Status.OPTIMAL
-    for j, part in enumerate(parts):
-        share = record.remaining(limits)
-        share = replace(share, seconds=0 if status is Status.INTERRUPTED else share.seconds / (outputs - j))
+    proving = Proving(record, limits, threads)
+    with assisted(proving.work, threads - 1, proving.halt):
+        proving.work(stopped)
+        proving.halt()
+    return proving.proof()
 
-        def on_event(event: Event, j: int = j) -> None:
-            _note(record, best, bounds, j, event)
 
-        outside = Outside(stopped, _Watcher(record, j).best)
-        result = minimise(part, share, best[j], on_event, outside=outside)
-        nodes += result.nodes
-        if result.status is Status.INFEASIBLE:
-            return Proof(Status.INFEASIBLE, nodes, "no weights satisfy the side constraints")
-        _settle(record, best, bounds, j, result)
-        status = _worse(status, result.status)
-    return Proof(status, nodes)
+class Proving:
+    """A proof that any number of threads work on: each begins outputs, then helps with those of the others.
+
+    Parameters
+    ----------
+    record : Record
+    limits : Limits
+        The time counts from the record's beginning.
+    threads : int
+        How many will work at a time, by which the time is shared among the outputs.
+    """
+
+    def __init__(self, record: Record, limits: Limits, threads: int) -> None:
+        """Begin with the record's network and no bounds."""
+        outputs = record.problem.architecture.n_outputs
+        self.record, self.limits, self.threads = record, limits, threads
+        self.best = [_column(record.network, j) for j in range(outputs)]
+        self.bounds, self.teams = [0] * outputs, [Team() for _ in range(outputs)]
+        self.begun = self.nodes = 0
+        self.status, self.halted, self.lock = Status.OPTIMAL, False, RLock()
+
+    def work(self, stopped: Callable[[], bool]) -> Proof:
+        """Work until the proof is complete or `stopped`; return it as it stands.
+
+        A thread that is paused while it asks `stopped` holds up no other one.
+        """
+        try:
+            while (output := self._begin()) is not None:
+                self._lead(output, stopped)
+            for team in self.teams:
+                team.serve(lambda: stopped() or self.halted)
+        except BaseException:
+            self.halt()
+            raise
+        return self.proof()
+
+    def proof(self) -> Proof:
+        """Return how far the proof is."""
+        feasible = self.status is not Status.INFEASIBLE
+        return Proof(self.status, self.nodes, "" if feasible else "no weights satisfy the side constraints")
+
+    def halt(self) -> None:
+        """Let all threads end soon."""
+        self.halted = True
+
+    def _begin(self) -> int | None:
+        """Return an output that no thread began, or None."""
+        with self.lock:
+            if self.begun == len(self.teams) or self.status is Status.INFEASIBLE:
+                return None
+            self.begun += 1
+            return self.begun - 1
+
+    def _lead(self, j: int, stopped: Callable[[], bool]) -> None:
+        """Minimise one output with an equal share of the time, and let others help."""
+        share, rounds = self.record.remaining(self.limits), -(-(len(self.teams) - j) // self.threads)
+        seconds = 0 if self.status is Status.INTERRUPTED else share.seconds / rounds
+        outside = Outside(lambda: stopped() or self.halted, _Watcher(self.record, j).best, self.teams[j])
+        part, begin = _subproblem(self.record.problem, j), self.best[j]
+        try:
+            share = replace(share, seconds=seconds, threads=1)
+            self._settle(j, minimise(part, share, begin, lambda event: self._note(j, event), outside=outside))
+        finally:
+            self.teams[j].end()
+
+    def _note(self, output: int, event: Event) -> None:
+        """Enter an event of one output into the record of the whole network."""
+        if event.x is not None:
+            x = np.rint(event.x).astype(np.int64)
+            self._offer(output, (x[:-1], int(x[-1])))
+        if event.bound is not None:
+            self._raise(output, int(event.bound))
+
+    def _settle(self, output: int, result: ConvexResult) -> None:
+        """Enter the final answer of one output."""
+        with self.lock:
+            self.nodes += result.nodes
+            self.status = _worse(self.status, result.status)
+            if result.status in (Status.INFEASIBLE, Status.INTERRUPTED):
+                self.halt()
+            if result.w is None:
+                return
+            self.best[output] = result.w, result.b
+        self._offer(output, self.best[output])
+        self._raise(output, result.bound)
+
+    def _raise(self, output: int, bound: int) -> None:
+        """Raise the bound of one output, and with it the record's."""
+        with self.lock:
+            self.bounds[output] = max(self.bounds[output], bound)
+            self.record.raise_bound(sum(self.bounds), PROVER)
+
+    def _offer(self, output: int, part: Neuron | None) -> None:
+        """Offer the network that has the given parameters at one output and the best known ones elsewhere."""
+        with self.lock:
+            known = [part if j == output else one for j, one in enumerate(self.best)]
+        found = [one for one in known if one is not None]
+        if len(found) == len(known):
+            W, b = np.column_stack([w for w, _ in found]), np.array([b for _, b in found])
+            problem = self.record.problem
+            self.record.offer(IntegerNetwork.of(problem.architecture, [W], [b], problem.dataset.scale))
 
 
 @dataclass
@@ -135,7 +226,9 @@ def compile_kernels() -> None:
 
 
 def _worse(before: Status, after: Status) -> Status:
-    """Keep an interruption, else the first reason for stopping early."""
+    """Keep infeasibility and interruption, else the first reason for stopping early."""
+    if Status.INFEASIBLE in (before, after):
+        return Status.INFEASIBLE
     return after if before is Status.OPTIMAL or after is Status.INTERRUPTED else before
 
 
@@ -177,31 +270,3 @@ def _column(network: IntegerNetwork | None, output: int) -> Neuron | None:
     if network is None:
         return None
     return network.weights[0][:, output].copy(), int(network.biases[0][output])
-
-
-def _note(record: Record, best: list[Neuron | None], bounds: list[int], output: int, event: Event) -> None:
-    """Enter an event of one output into the record of the whole network."""
-    if event.x is not None:
-        x = np.rint(event.x).astype(np.int64)
-        _offer(record, best, output, (x[:-1], int(x[-1])))
-    if event.bound is not None and event.bound > bounds[output]:
-        bounds[output] = int(event.bound)
-        record.raise_bound(sum(bounds), PROVER)
-
-
-def _settle(record: Record, best: list[Neuron | None], bounds: list[int], output: int, result: ConvexResult) -> None:
-    """Enter the final answer of one output."""
-    if result.w is not None:
-        best[output] = (result.w, result.b)
-        _offer(record, best, output, best[output])
-    bounds[output] = max(bounds[output], result.bound)
-    record.raise_bound(sum(bounds), PROVER)
-
-
-def _offer(record: Record, best: list[Neuron | None], output: int, part: Neuron | None) -> None:
-    """Offer the network that has the given parameters at one output and the best known ones elsewhere."""
-    parts = [part if j == output else known for j, known in enumerate(best)]
-    if all(p is not None for p in parts):
-        known = [p for p in parts if p is not None]
-        W, b = np.column_stack([w for w, _ in known]), np.array([b for _, b in known])
-        record.offer(IntegerNetwork.of(record.problem.architecture, [W], [b], record.problem.dataset.scale))
