@@ -90,6 +90,30 @@ class Loss(ABC):
         """Return a number of units that no network goes below, or None where none is known without work."""
         return None
 
+    def additive(self, architecture: Architecture) -> bool:
+        """Whether every network's loss on the samples is the sum of its losses on any parts of them.
+
+        Parts must keep the data's scale. Not so where a scale of the loss comes from all samples,
+        as that of `output_bound` without hidden layers.
+        The program of such a loss puts costs on blocks of columns with one row for each sample.
+        """
+        return False
+
+    def by_score(self, architecture: Architecture, dataset: Dataset, output: int, scores: Integers) -> Integers | None:
+        """Return what each sample adds to the loss of an output at each of some scores, without multiplicities.
+
+        Parameters
+        ----------
+        output : int
+        scores : ndarray of shape (S,), int64
+
+        Returns
+        -------
+        ndarray of shape (n, S), int64, or None
+            None where the loss is no sum over samples and outputs.
+        """
+        return None
+
     @abstractmethod
     def add_to(self, model: Model) -> None:
         """Add columns, rows and costs to a MILP; one unit of cost is one `unit`."""
@@ -143,6 +167,11 @@ class SeparableLoss(Loss):
         curve = self.curve(network.architecture, dataset)
         z = dataset.targets(network.architecture.n_outputs) * network.scores(dataset.X)
         return weighted_sum(curve.exact(z).sum(axis=1), dataset.multiplicity)
+
+    def by_score(self, architecture: Architecture, dataset: Dataset, output: int, scores: Integers) -> Integers | None:
+        """Return the curve of the signed scores."""
+        t = dataset.targets(architecture.n_outputs)[:, output]
+        return self.curve(architecture, dataset).exact(t[:, None] * scores)
 
 
 def weighted_sum(values: Integers, multiplicity: Integers) -> int:

@@ -91,6 +91,10 @@ class Logistic(SeparableLoss):
         """Return the table for signed scores in their own units."""
         return LogisticCurve(self.temperature * (1 if architecture.hidden else dataset.scale))
 
+    def additive(self, architecture: Architecture) -> bool:
+        """Each term belongs to one sample."""
+        return True
+
     def floor(self, dataset: Dataset) -> int | None:
         """Return 0: no term is negative."""
         return 0

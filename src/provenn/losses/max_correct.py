@@ -65,9 +65,19 @@ class MaxCorrect(Loss):
             wrong = network.predict(dataset.X) != dataset.y
         return weighted_sum(wrong.astype(np.int64), dataset.multiplicity)
 
+    def additive(self, architecture: Architecture) -> bool:
+        """Each term belongs to one sample."""
+        return True
+
     def floor(self, dataset: Dataset) -> int | None:
         """Return the errors that equal samples of different classes force."""
         return dataset.conflicts
+
+    def by_score(self, architecture: Architecture, dataset: Dataset, output: int, scores: Integers) -> Integers | None:
+        """Return 1 where the only output has the wrong sign."""
+        if architecture.n_outputs > 1:
+            return None
+        return ((scores >= 0) != (dataset.y[:, None] == 1)).astype(np.int64)
 
     def _one_fires(self, architecture: Architecture) -> bool:
         return self.rule == "published" and architecture.n_outputs > 1

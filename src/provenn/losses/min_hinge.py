@@ -66,6 +66,10 @@ class MinHinge(SeparableLoss):
         """Return the parabola for this B."""
         return HingeCurve(output_bound(architecture, dataset))
 
+    def additive(self, architecture: Architecture) -> bool:
+        """Each term belongs to one sample; without hidden layers its scale comes from all of them."""
+        return bool(architecture.hidden)
+
     def floor(self, dataset: Dataset) -> int | None:
         """Return 0: no term is negative."""
         return 0

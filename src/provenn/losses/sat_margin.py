@@ -54,6 +54,17 @@ class SatMargin(Loss):
         short = 4 * dataset.targets(shape.n_outputs) * network.scores(dataset.X) < B
         return weighted_sum(short.sum(axis=1), dataset.multiplicity)
 
+    def additive(self, architecture: Architecture) -> bool:
+        """Each term belongs to one sample; without hidden layers its scale comes from all of them."""
+        return bool(architecture.hidden)
+
+    def by_score(self, architecture: Architecture, dataset: Dataset, output: int, scores: Integers) -> Integers | None:
+        """Return 1 where ``4 t a < B``; B is unknown before training when it counts the kept units."""
+        if self.kept_only:
+            return None
+        t = dataset.targets(architecture.n_outputs)[:, output]
+        return (4 * t[:, None] * scores < output_bound(architecture, dataset)).astype(np.int64)
+
     def floor(self, dataset: Dataset) -> int | None:
         """Return 0: no term is negative."""
         return 0

@@ -21,6 +21,8 @@ PORTFOLIO = ("core", "default_lp", "quick_restart", "max_lp", "reduced_costs", "
 MANY_THREADS = 4
 TURNS = 3
 """Subsolvers that share a single thread, together with local search."""
+COUNTING = "core_for_counts"
+"""The first subsolver where the objective counts: every column that costs is binary."""
 NODE_TIME = 1e-3
 """Deterministic time that counts as a node: conflict limits do not hold across subsolvers."""
 
@@ -35,8 +37,10 @@ class Cpsat(Solver):
         "portfolio" runs the workers of `PORTFOLIO`, the first of which raises lower bounds by
         unsatisfiable cores: the stock portfolio ("default") leaves bounds of counting objectives
         near 0. With fewer than four threads, one takes turns between three of them and local search:
-        deterministic, and sooner with a proof than two threads of one worker each. "core" runs the
-        first alone.
+        deterministic, and sooner with a proof than two threads of one worker each; where the objective
+        counts (all columns that cost are binary), only a single thread does that. "core" runs the
+        first alone: the fastest to raise the bounds of counts, but without a search for better points,
+        and slow where costs are many and large.
     workers : int, optional
         Threads; by default those of the limits.
 
@@ -90,14 +94,14 @@ class Cpsat(Solver):
         objective = _Objective.of(milp)
         proto = _model(helper, milp, objective, start)
         wrapper = helper.SolveWrapper()
-        wrapper.set_parameters(self._parameters(helper, limits))
+        wrapper.set_parameters(self._parameters(helper, limits, _counts(milp)))
         callback = _callback(helper, objective, emit)
         wrapper.add_solution_callback(callback)
         wrapper.add_best_bound_callback(lambda bound: emit(None, objective.bound(bound), None))
         response = wrapper.solve(proto)
         return _solution(helper, response, objective, limits)
 
-    def _parameters(self, helper: Any, limits: Limits) -> Any:
+    def _parameters(self, helper: Any, limits: Limits, counts: bool) -> Any:
         p = helper.SatParameters()
         p.max_time_in_seconds = min(limits.seconds, 1e9)
         p.random_seed = limits.seed
@@ -108,18 +112,40 @@ class Cpsat(Solver):
         p.num_workers = self.workers or limits.threads
         if self.mode == "core":
             p.num_workers = 1
-            p.optimize_with_core = True
+            _by_cores(p, counts)
         elif self.mode == "portfolio":
-            _portfolio(p)
+            _portfolio(p, helper, counts)
         return p
 
 
-def _portfolio(p: Any) -> None:
+def _counts(milp: MILP) -> bool:
+    """Whether the objective counts: every column that costs is binary."""
+    return bool(milp.binary[np.flatnonzero(milp.c)].all())
+
+
+def _by_cores(p: Any, counts: bool) -> None:
+    """Raise the bound by unsatisfiable cores as they are found: to make them smaller takes longer than it saves.
+
+    Relaxations of counts over big-M rows bound nothing, so no time goes into them.
+    """
+    p.optimize_with_core = True
+    p.core_minimization_level = 0
+    if counts:
+        p.linearization_level = 0
+
+
+def _portfolio(p: Any, helper: Any, counts: bool) -> None:
     """Choose subsolvers by hand; few threads would leave no room for local search, so one takes turns."""
-    p.interleave_search = p.num_workers < MANY_THREADS
+    p.interleave_search = p.num_workers < (2 if counts else MANY_THREADS)
     if p.interleave_search:
         p.num_workers = 1
-    p.subsolvers.extend(PORTFOLIO[: TURNS if p.interleave_search else p.num_workers])
+    names = list(PORTFOLIO[: TURNS if p.interleave_search else p.num_workers])
+    if counts:
+        first = helper.SatParameters()
+        first.name = names[0] = COUNTING
+        _by_cores(first, counts)
+        p.subsolver_params.append(first)
+    p.subsolvers.extend(names)
 
 
 @dataclass(frozen=True)
