@@ -13,10 +13,12 @@ from provenn.losses.logistic import Logistic
 from provenn.network import IntegerDomain
 from provenn.solvers import Solver
 from provenn.trainers import Trainer
+from provenn.trainers.agreement import Agreement
 from provenn.trainers.blocks import Blocks
 from provenn.trainers.convex import Convex
 from provenn.trainers.exact import Exact
 from provenn.trainers.gradient import Gradient
+from provenn.trainers.hull import Hull
 from provenn.trainers.portfolio import Portfolio
 
 
@@ -42,7 +44,7 @@ def loss_of(loss: str | Loss, temperature: float) -> Loss:
     return registry.load("provenn.losses", loss)()
 
 
-TRAINERS = ("portfolio", "search", "convex", "blocks", "gradient")
+TRAINERS = ("portfolio", "search", "convex", "agreement", "hull", "blocks", "gradient")
 
 
 def trainer_of(
@@ -50,8 +52,8 @@ def trainer_of(
 ) -> Trainer:
     """Turn the name of a trainer or solver, a `Solver` or a `Trainer` into a trainer.
 
-    "auto" and "portfolio" are search beside provers, "search" is search alone, "convex", "blocks" and
-    "gradient" are single engines, and the name of a solver is that solver on the MILP.
+    "auto" and "portfolio" are search beside provers, "search" is search alone, "convex", "agreement", "hull",
+    "blocks" and "gradient" are single engines, and the name of a solver is that solver on the MILP.
     """
     if solver in ("auto", "portfolio", "search"):
         return Portfolio(bounds=solver != "search", checkpoint=checkpoint, resume=resume)
@@ -61,7 +63,13 @@ def trainer_of(
         return solver
     if isinstance(solver, Solver):
         return Exact(solver)
-    engines: dict[str, type[Trainer]] = {"convex": Convex, "blocks": Blocks, "gradient": Gradient}
+    engines: dict[str, type[Trainer]] = {
+        "convex": Convex,
+        "agreement": Agreement,
+        "hull": Hull,
+        "blocks": Blocks,
+        "gradient": Gradient,
+    }
     if solver in engines:
         return engines[solver]()
     names = registry.names("provenn.solvers")

@@ -58,8 +58,8 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         data; with hidden layers of some size also whether search or gradients train. After a
         start that is an estimator its choices stay.
     solver : str, Solver or Trainer, default "auto"
-        "auto" is the portfolio: search beside provers. "convex", "blocks", "gradient" and the
-        names of solvers run one engine alone.
+        "auto" is the portfolio: search beside provers. "convex", "agreement", "hull", "blocks",
+        "gradient" and the names of solvers run one engine alone.
     validation : float, int or "auto", default "auto"
         What choices are judged by: a share of the samples, split off once, stratified and always
         the same, or a number of folds. "auto" is 5 folds for fewer than 1,000 samples without

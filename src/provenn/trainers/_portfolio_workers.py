@@ -9,16 +9,22 @@ from provenn.formulations import Problem
 from provenn.milp import Limits
 from provenn.solvers import Solver
 from provenn.status import Status
+from provenn.trainers import agreement, groups, hull
 from provenn.trainers._base import Proof, Record
+from provenn.trainers._groups_parts import obstacle
 from provenn.trainers._portfolio_primal import Primal
 from provenn.trainers._portfolio_size import too_large
 from provenn.trainers._portfolio_turns import Turn
-from provenn.trainers.convex import PROVER, Convex, prove
+from provenn.trainers.convex import PROVER, Convex, Proving
 from provenn.trainers.exact import MilpProof, prover_name
 
 SEARCH_WEIGHT = FAVOURITE_WEIGHT = 2.0
 SPARE = 3
 """Threads beyond one for each worker from which the first solver gets them, and not more searches."""
+
+MOST_INPUTS = 40
+"""Features that vary; beyond them exact searches over the weights of a neuron take too long."""
+FEWEST_GROUPED = 80
 
 
 @dataclass(frozen=True)
@@ -60,43 +66,95 @@ def provers(problem: Problem, record: Record, limits: Limits, names: Sequence[st
         Solvers to use, also where the convex engine applies; by default those that fit.
     """
     if names is None and Convex.obstacle(problem) is None:
-        return [Worker(PROVER, lambda turn: prove(record, limits, turn.stopped))], ""
+        proving = Proving(record, limits, limits.threads)
+        return [Worker(PROVER, lambda turn: proving.work(turn.stopped)) for _ in range(limits.threads)], ""
+    own = _engines(problem, record, limits) if names is None else []
     reason = too_large(problem, limits.memory_mb)
     if reason is not None:
-        return [], f"search alone: {reason}"
-    solvers = [Solver.create(name) for name in (_default(problem) if names is None else names)]
-    for solver in solvers:
-        if not solver.available():
-            raise MissingDependencyError(
-                f"{type(solver).__name__.lower()} needs {solver.distribution}: pip install {solver.distribution}"
-            )
-    spare = limits.threads - len(solvers) - 1
+        return own, f"{'no solver is asked' if own else 'search alone'}: {reason}"
+    solvers = [Solver.create(name) for name in names] if names is not None else _default(problem)
+    if own:
+        solvers = solvers[:1]
+    elif names is None and _groups_help(problem, limits):
+        solvers, own = solvers[:1], [_groups_worker(record, limits)]
+    _check_installed(solvers)
+    spare = limits.threads - len(solvers) - len(own) - 1
     threads = [1 + spare if spare >= SPARE and place == 0 else 1 for place in range(len(solvers))]
     workers = [
         _milp_worker(record, replace(limits, threads=count), solver, FAVOURITE_WEIGHT if place == 0 else 1.0)
         for place, (solver, count) in enumerate(zip(solvers, threads, strict=True))
     ]
-    return workers, ""
+    return own + workers, ""
 
 
-def _default(problem: Problem) -> list[str]:
-    """Return solvers that complement each other, the likelier winner first."""
-    linear = problem.loss.linear or (problem.loss.convex and not problem.architecture.hidden)
-    return ["highs", "cpsat"] if linear else ["cpsat", "highs"]
+def _check_installed(solvers: Sequence[Solver]) -> None:
+    for solver in solvers:
+        if not solver.available():
+            raise MissingDependencyError(
+                f"{type(solver).__name__.lower()} needs {solver.distribution}: pip install {solver.distribution}"
+            )
+
+
+def _engines(problem: Problem, record: Record, limits: Limits) -> list[Worker]:
+    """Return the exact engines of this library whose searches over the weights of a neuron can be expected to end."""
+    if problem.dataset.live.sum() > MOST_INPUTS:
+        return []
+    alone = replace(limits, threads=1)
+    if not problem.architecture.hidden and agreement.Agreement.obstacle(problem) is None:
+        agreement.compile_kernels()
+        return [Worker(agreement.PROVER, lambda turn: agreement.prove(record, alone, turn.stopped), FAVOURITE_WEIGHT)]
+    if hull.Hull.obstacle(problem) is None:
+        hull.compile_kernels()
+        return [Worker(hull.PROVER, lambda turn: hull.prove(record, alone, turn.stopped), FAVOURITE_WEIGHT)]
+    return []
+
+
+def _default(problem: Problem) -> list[Solver]:
+    """Return solvers that complement each other, the likelier winner first; counts are bounded by cores."""
+    loss = problem.loss
+    if _counts(problem):
+        return [Solver.create("cpsat", mode="core"), Solver.create("highs")]
+    linear = loss.linear or (loss.convex and not problem.architecture.hidden)
+    return [Solver.create(name) for name in (("highs", "cpsat") if linear else ("cpsat", "highs"))]
+
+
+def _counts(problem: Problem) -> bool:
+    """Whether the loss counts samples or outputs."""
+    return problem.loss.additive(problem.architecture) and not problem.loss.convex
+
+
+def _groups_help(problem: Problem, limits: Limits) -> bool:
+    """Whether sums over groups of samples are likely to beat a second solver: many samples, and no limit on nodes."""
+    many = problem.dataset.n_samples >= FEWEST_GROUPED
+    return many and limits.nodes is None and _counts(problem) and obstacle(problem) is None
+
+
+def _groups_worker(record: Record, limits: Limits) -> Worker:
+    solver, alone = Solver.create("cpsat", mode="core"), replace(limits, threads=1)
+
+    def work(turn: Turn) -> Proof:
+        return _guarded(lambda: groups.prove(record, alone, turn.stop.is_set, turn.paused), turn)
+
+    return Worker(groups.prover(solver), work, waits=True)
 
 
 def _milp_worker(record: Record, limits: Limits, solver: Solver, weight: float) -> Worker:
     def work(turn: Turn) -> Proof:
-        if turn.stopped():
-            return Proof(Status.INTERRUPTED)
-        try:
-            return MilpProof(solver, record, turn.stop.is_set, turn.paused).run(limits)
-        except (CapabilityError, MissingDependencyError, OverflowRiskError, SolverError) as error:
-            return Proof(Status.REJECTED, 0, str(error))
-        except MemoryError:
-            return Proof(Status.MEMORY_LIMIT, 0, "there was no memory to build the model")
+        return _guarded(lambda: MilpProof(solver, record, turn.stop.is_set, turn.paused).run(limits), turn)
 
     return Worker(prover_name(solver), work, weight, waits=True)
+
+
+def _guarded(run: Callable[[], Proof], turn: Turn) -> Proof:
+    """Wait for the turn and run a solver; what it cannot do is told and ends no training."""
+    if turn.stopped():
+        return Proof(Status.INTERRUPTED)
+    try:
+        return run()
+    except (CapabilityError, MissingDependencyError, OverflowRiskError, SolverError) as error:
+        return Proof(Status.REJECTED, 0, str(error))
+    except MemoryError:
+        return Proof(Status.MEMORY_LIMIT, 0, "there was no memory to build the model")
 
 
 def searches(

@@ -1,0 +1,181 @@
+"""The columns of the hull bound: units found by search, and the exact pricing that makes bounds of duals."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from provenn.bounds import agreement
+from provenn.bounds._hull_search import search
+from provenn.bounds._hull_types import Cut, HullProblem, Integers, Signs
+from provenn.milp.result import Limits
+from provenn.status import Status
+
+Floats = NDArray[np.float64]
+
+COST_SUM = 2**28
+RUN_WORK = 2e7
+FEWEST_RUNS, MOST_RUNS = 12, 400
+MOST_NEW = 40
+RANDOM_UNITS = 8
+TIE = 0.5
+
+
+class Columns:
+    """Distinct units with their signs on all samples.
+
+    Parameters
+    ----------
+    problem : HullProblem
+    sided : bool
+        Whether a unit and a mirrored unit of equal signs are different columns.
+    """
+
+    def __init__(self, problem: HullProblem, sided: bool) -> None:
+        """Start without columns."""
+        self.problem, self.sided = problem, sided
+        n, d = problem.X.shape
+        self.patterns: Signs = np.zeros((0, n), dtype=np.int8)
+        self.sides: Signs = np.zeros(0, dtype=np.int8)
+        self.neurons: Integers = np.zeros((0, d + 1), dtype=np.int64)
+        self._known: set[tuple[bytes, int]] = set()
+
+    def __len__(self) -> int:
+        """Return the number of columns."""
+        return len(self.patterns)
+
+    def add(self, neurons: Integers, side: int, most: int | None = None) -> Integers:
+        """Add units that are new, given as (w, b) of the neuron whose signs, with -1 at 0 for side -1, they have.
+
+        Returns
+        -------
+        ndarray of shape (added,), int64
+            Indices of the given units that were added.
+        """
+        problem = self.problem
+        scores = neurons[:, :-1] @ problem.X.T + problem.scale * neurons[:, -1:]
+        patterns = np.where(scores >= (0 if side > 0 else 1), 1, -1).astype(np.int8)
+        added: list[int] = []
+        for i, pattern in enumerate(patterns):
+            key = pattern.tobytes(), side if self.sided else 0
+            if key not in self._known and (most is None or len(added) < most):
+                self._known.add(key)
+                added.append(i)
+        chosen = np.array(added, dtype=np.int64)
+        self.patterns = np.concatenate([self.patterns, patterns[chosen]])
+        self.sides = np.append(self.sides, np.full(len(chosen), side, dtype=np.int8))
+        self.neurons = np.concatenate([self.neurons, side * neurons[chosen]])
+        return chosen
+
+
+class Pricing:
+    """Finds units of high agreement and proves that there is none of a higher one."""
+
+    def __init__(self, problem: HullProblem, columns: Columns, seed: int) -> None:
+        """Prepare the arrays of the compiled search."""
+        self.problem, self.columns, self.rng = problem, columns, np.random.default_rng(seed)
+        one = np.ones((1, len(problem.X)))
+        bias = problem.bias or (0, 0, 1)
+        self.A: Floats = np.ascontiguousarray(np.concatenate([problem.X.T.astype(np.float64), problem.scale * one]))
+        low, high = np.append(problem.low, bias[0]), np.append(problem.high, bias[1])
+        step = np.append(np.full(len(problem.low), problem.step), bias[2])
+        self.domains = {1: np.array([low, high, step], np.float64), -1: np.array([-high, -low, step], np.float64)}
+        self.exact = 0
+        self.nodes = 0
+
+    def begin(self) -> None:
+        """Add a few random units and mirrored units."""
+        for side, (low, high, step) in self.domains.items():
+            count = np.rint((high - low) / step).astype(np.int64) + 1
+            neurons = low + step * self.rng.integers(0, count, (RANDOM_UNITS, len(low)))
+            self.columns.add(np.rint(neurons).astype(np.int64), side)
+
+    def search(self, wanted: Floats, best: Integers, effort: float = 1.0) -> None:
+        """Add units that agree with the wanted signs better than all columns.
+
+        Parameters
+        ----------
+        wanted : ndarray of shape (n,)
+            Signs with weights.
+        best : ndarray of shape (s,), int64
+            Columns to begin with.
+        effort : float
+            Multiple of the usual number of runs.
+        """
+        D, n = self.A.shape
+        runs = int(np.clip(effort * RUN_WORK / (D * D * n), FEWEST_RUNS, MOST_RUNS * effort))
+        least = float((self.columns.patterns @ wanted).max())
+        for side in (1, -1):
+            starts = (self.columns.sides[best, None] * self.columns.neurons[best]).astype(np.float64)
+            starts = np.clip(starts, self.domains[side][0], self.domains[side][1])
+            found = np.empty((len(starts) + runs, D))
+            draws = self.rng.random((runs, 2 * max(2, D // 6)))
+            values = search(self.A, wanted, TIE * side, self.domains[side], starts, draws, found)
+            order = np.argsort(-values, kind="stable")
+            better = order[values[order] > least + 1e-9 * abs(least)]
+            self.columns.add(np.rint(found[better]).astype(np.int64), side, MOST_NEW)
+
+    def cut(
+        self, slopes: Floats, needed: Callable[[Integers, int], int | None], limits: Limits, record: bool,
+        stopped: Callable[[], bool],
+    ) -> tuple[Cut, bool]:  # fmt: skip
+        """Prove how well a unit can agree with slopes, rounded to integers; add the best unit found.
+
+        Parameters
+        ----------
+        slopes : ndarray of shape (n,)
+            Duals g_k, in units per step of the score.
+        needed : callable
+            Takes the rounded slopes with their quotient and returns an agreement that is low enough, or None: no
+            less is proven.
+        limits : Limits
+        record : bool
+            Keep the leaves of the proof.
+        stopped : callable
+
+        Returns
+        -------
+        Cut
+        bool
+            Whether the proof is complete.
+        """
+        m = self.problem.multiplicity
+        quotient = max(1, int(COST_SUM / max(1.0, float(m @ np.abs(slopes)))))
+        rounded = np.rint(quotient * slopes).astype(np.int64)
+        wanted = -m * rounded
+        enough, total = needed(rounded, quotient), int(np.abs(wanted).sum())
+        agreements = self.columns.patterns @ wanted
+        known = max(int(agreements.max(initial=-total)), -total if enough is None else enough)
+        cutoff = (total - known + 1) // 2
+        worst, complete, proofs = known, True, []
+        for side in (1, -1):
+            problem = self.problem.agreement(wanted, side)
+            result = agreement.minimise(problem, limits, cutoff=cutoff, record=record, stopped=stopped)
+            self.exact, self.nodes = self.exact + 1, self.nodes + result.nodes
+            if result.w is not None and result.value is not None:
+                self.columns.add(np.append(result.w, result.b)[None], side)
+                cutoff = min(cutoff, result.value)
+            proofs.append((side, result.bound, result.leaves))
+            worst = max(worst, total - 2 * result.bound)
+            complete &= result.status is Status.OPTIMAL
+        return Cut(rounded, quotient, worst, tuple(proofs)), complete
+
+    def collect(self, cut: Cut, room: int, limits: Limits, most: int, stopped: Callable[[], bool]) -> Status:
+        """Add every unit whose agreement is within `room` of a cut's.
+
+        Returns
+        -------
+        Status
+            OPTIMAL when all are there, MEMORY_LIMIT when there are more than `most`, else TIME_LIMIT.
+        """
+        wanted = -self.problem.multiplicity * cut.slopes
+        threshold = (int(np.abs(wanted).sum()) - cut.agreement + room) // 2
+        if threshold < 0:
+            return Status.OPTIMAL
+        for side in (1, -1):
+            problem = self.problem.agreement(wanted, side)
+            found = agreement.collect(problem, threshold, limits, most=most, stopped=stopped)
+            self.columns.add(np.column_stack([found.w, found.b]), side)
+            if not found.complete:
+                return Status.MEMORY_LIMIT if len(found.values) >= most else Status.TIME_LIMIT
+        return Status.OPTIMAL
