@@ -11,9 +11,18 @@ from provenn.bounds._hull_master import Master
 from provenn.bounds._hull_regions import bound_by, denominator, roots, split, table
 from provenn.bounds.hull import HullProblem, Outside, check, minimise
 from provenn.errors import CapabilityError, InputError
-from provenn.losses.logistic import LogisticCurve
+from provenn.formulations import Problem
+from provenn.formulations.sparsity import Sparsity
+from provenn.losses.logistic import Logistic, LogisticCurve
+from provenn.losses.max_correct import MaxCorrect
+from provenn.losses.min_hinge import MinHinge
+from provenn.losses.min_weight import MinWeight
+from provenn.losses.sat_margin import SatMargin
 from provenn.milp import Limits
+from provenn.network import Architecture, IntegerDomain
 from provenn.status import Status
+from provenn.testing.toys import domains, optimum, random_dataset
+from provenn.trainers.hull import PROVER, Hull
 
 DOMAINS = [(-1, 1, 2), (-1, 1, 1), (-2, 2, 1), (0, 2, 1)]
 
@@ -139,6 +148,7 @@ def test_the_check_misses_nothing():
     evidence = minimise(problem, Limits(), record=True).evidence
     used = next(number for number in evidence.cut if number >= 0)
     cuts = list(evidence.cuts)
+
     def broken(**changes):
         return replace(evidence, cuts=tuple([*cuts[:used], replace(cuts[used], **changes), *cuts[used + 1 :]]))
 
@@ -220,3 +230,39 @@ def test_bad_problems_are_refused():
         replace(problem, levels=(1, 2))
     with pytest.raises(CapabilityError, match="output layers"):
         minimise(replace(problem, hidden=8, outputs=(-7, 7, 1), levels=(0, 1)), Limits())
+
+
+@pytest.mark.parametrize("loss", [MaxCorrect(), SatMargin(), MinHinge(), Logistic(0.5)])
+@pytest.mark.parametrize("seed", range(6))
+def test_networks_are_trained_to_the_best(loss, seed):
+    rng = np.random.default_rng(seed)
+    domain = domains()[seed % 3]
+    shape = Architecture.build(2, 2, (1 + (seed % 3 == 0),), domain, domain if rng.random() < 0.7 else None)
+    problem = Problem(shape, random_dataset(rng, 7, 2, 2, int(rng.choice([1, 3, 10]))), loss)
+    result = Hull().train(problem, Limits())
+    assert (result.certificate.loss, result.certificate.bound) == (optimum(problem),) * 2
+    assert result.certificate.proved_by == PROVER
+
+
+def test_several_outputs_and_prices_leave_a_bound():
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        shape = Architecture.build(1, 3, (1,), IntegerDomain.ternary())
+        prices = (Sparsity(0.25),) if seed % 2 else ()
+        problem = Problem(shape, random_dataset(rng, 6, 1, 3, 5), Logistic(1.0), prices)
+        certificate = Hull().train(problem, Limits()).certificate
+        assert 0 < certificate.bound <= optimum(problem) <= certificate.loss
+
+
+def test_what_does_not_fit_is_refused():
+    data = random_dataset(np.random.default_rng(0), 6, 2, 2, 5)
+    for hidden, loss in [
+        ((), Logistic(1.0)),
+        ((2, 2), Logistic(1.0)),
+        ((2,), SatMargin(kept_only=True)),
+        ((2,), MinWeight()),
+    ]:
+        problem = Problem(Architecture.build(2, 2, hidden), data, loss)
+        assert Hull.obstacle(problem)
+        with pytest.raises(CapabilityError, match="hull"):
+            Hull().train(problem, Limits())

@@ -48,7 +48,7 @@ def sum_within(reach: Numbers, column: Numbers, weight: Numbers, down: int, up: 
         a = column[k]
         left = kind(reach[k] - kind(max(a, none) * less) + kind(min(a, none) * more))
         total = kind(total + (weight[k] if left < none else none))
-    return np.int64(total)
+    return int(total)
 
 
 @njit(cache=True, nogil=True)

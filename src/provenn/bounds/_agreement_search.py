@@ -32,7 +32,7 @@ def cost_moved(score: Numbers, column: Numbers, cost: Numbers, by: int) -> int:
     total, none, step = kind(0), kind(0), kind(by)
     for k in range(len(score)):
         total = kind(total + (cost[k] if kind(score[k] + kind(column[k] * step)) < none else none))
-    return np.int64(total)
+    return int(total)
 
 
 @njit(cache=True, nogil=True)

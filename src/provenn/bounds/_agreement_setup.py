@@ -184,7 +184,8 @@ def near_pairs(A: Integers, offset: Integers, top: Integers, each: int, most: in
     """
     n = len(offset)
     candidates = np.arange(n) if n <= MAX_PARTNERS else np.linspace(0, n - 1, MAX_PARTNERS).astype(np.int64)
-    B, chosen = A[:, candidates], {}
+    B = A[:, candidates]
+    chosen: dict[tuple[int, int], tuple[bool, int]] = {}
     for k in range(n):
         reach = np.maximum(A[:, k, None] + B, 0).T @ top + offset[k] + offset[candidates]
         reach[candidates == k] = np.iinfo(np.int64).max

@@ -54,7 +54,7 @@ def share_out(
         rest[a] -= share
         rest[b] -= share
         total += share
-    return total
+    return int(total)
 
 
 @njit(cache=True, nogil=True)
@@ -99,7 +99,7 @@ def share_more(
             spare[one[m]] -= share
             spare[two[m]] -= share
             total += share
-    return total
+    return int(total)
 
 
 @njit(cache=True, nogil=True)
@@ -144,4 +144,4 @@ def price_parts(
             prices[p] = base + share_more(reach, column, pair_reach, pair_column, one, two, rest, spare, down, up)
             guesses[p] = prices[p]
         least = min(least, prices[p])
-    return least
+    return int(least)

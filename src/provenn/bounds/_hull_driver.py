@@ -200,11 +200,17 @@ class Search:
             self._divide(node)
 
     def _find_columns(self, node: Node) -> None:
-        """Add columns that the search finds until it finds no better ones; losses are scaled to a mean range of 1."""
+        """Add columns that the search finds until it finds no better ones; losses are scaled to a mean range of 1.
+
+        Between two scores losses are lines, whose slopes are the only duals to try.
+        """
         offsets, effort = node.region.offsets.astype(np.float64), 1.0
         least = node.losses.min(axis=1, keepdims=True)
         above = (node.losses - least) / node.size
         master, base = Master(above, offsets, self.multiplicity, float(node.region.most)), self._sum(least[:, 0])
+        if len(offsets) == 2:
+            node.point, node.primal = master.start(self.columns.patterns.astype(np.float64)), np.ones(len(self.columns))
+            return
         for _ in range(ROUNDS):
             used = self._in_use(node)
             patterns = self.columns.patterns[used].astype(np.float64)

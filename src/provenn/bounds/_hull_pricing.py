@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from provenn.bounds import agreement
+from provenn.bounds._hull_regions import INT64_SAFE, largest_sum
 from provenn.bounds._hull_search import search
 from provenn.bounds._hull_types import Cut, HullProblem, Integers, Signs
 from provenn.milp.result import Limits
@@ -13,7 +14,7 @@ from provenn.status import Status
 
 Floats = NDArray[np.float64]
 
-COST_SUM = 2**28
+COST_SUM = 2**27
 RUN_WORK = 2e7
 FEWEST_RUNS, MOST_RUNS = 12, 400
 MOST_NEW = 40
@@ -80,11 +81,12 @@ class Pricing:
         low, high = np.append(problem.low, bias[0]), np.append(problem.high, bias[1])
         step = np.append(np.full(len(problem.low), problem.step), bias[2])
         self.domains = {1: np.array([low, high, step], np.float64), -1: np.array([-high, -low, step], np.float64)}
-        self.exact = 0
-        self.nodes = 0
+        self.exact = self.nodes = 0
+        self.most_quotient = 1
 
     def begin(self) -> None:
-        """Add a few random units and mirrored units."""
+        """Add a few random units and mirrored units, and note how finely slopes can be rounded."""
+        self.most_quotient = INT64_SAFE // (2 * largest_sum(self.problem))
         for side, (low, high, step) in self.domains.items():
             count = np.rint((high - low) / step).astype(np.int64) + 1
             neurons = low + step * self.rng.integers(0, count, (RANDOM_UNITS, len(low)))
@@ -140,7 +142,7 @@ class Pricing:
             Whether the proof is complete.
         """
         m = self.problem.multiplicity
-        quotient = max(1, int(COST_SUM / max(1.0, float(m @ np.abs(slopes)))))
+        quotient = 2 * max(1, min(self.most_quotient, int(COST_SUM / max(1.0, float(m @ np.abs(slopes))))))
         rounded = np.rint(quotient * slopes).astype(np.int64)
         wanted = -m * rounded
         enough, total = needed(rounded, quotient), int(np.abs(wanted).sum())

@@ -7,11 +7,12 @@ from math import comb
 import numpy as np
 
 from provenn.bounds._hull_types import Cut, HullProblem, Integers, Region
-from provenn.errors import CapabilityError
+from provenn.errors import CapabilityError, OverflowRiskError
 
 MOST_LAYERS = 64
 """A region with at most so many output layers splits into single ones at once."""
 MOST_SPLIT = 400
+INT64_SAFE = 2**60
 
 
 def denominator(problem: HullProblem) -> int:
@@ -34,6 +35,19 @@ def output_biases(problem: HullProblem) -> list[int]:
     return list(range(low, high + 1, step))
 
 
+def reach(problem: HullProblem) -> int:
+    """Return the largest magnitude of a score, at least 1."""
+    (low, high, _), (least, most, _) = problem.outputs, problem.output_bias or (0, 0, 1)
+    return max(1, problem.hidden * max(abs(low), abs(high)) + max(abs(least), abs(most)))
+
+
+def largest_sum(problem: HullProblem) -> int:
+    """Return a number that no sum of magnitudes of the samples' losses exceeds, at least 1."""
+    scores = np.arange(-reach(problem), reach(problem) + 1)
+    largest = np.abs(problem.losses(scores)).max(axis=1)
+    return max(1, sum(int(m) * int(v) for m, v in zip(problem.multiplicity, largest, strict=True)))
+
+
 def roots(problem: HullProblem) -> list[Region]:
     """Return regions that together hold every output layer.
 
@@ -41,7 +55,11 @@ def roots(problem: HullProblem) -> list[Region]:
     ------
     CapabilityError
         For step activations with too many output layers, whose sums have no common middle.
+    OverflowRiskError
+        When sums of losses, or of slopes times offsets, may leave the int64 range.
     """
+    if largest_sum(problem) * reach(problem) >= INT64_SAFE:
+        raise OverflowRiskError("the losses leave the range of exact int64; use smaller sample weights or losses")
     weights, h = signed_weights(problem), problem.hidden
     layers = comb(len(weights) + h - 1, h)
     if layers <= MOST_LAYERS:

@@ -102,7 +102,7 @@ def prove(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: 
         if status is Status.OPTIMAL or result.status is Status.INTERRUPTED:
             status = result.status
     if status is Status.OPTIMAL and not record.closed:
-        return Proof(Status.NODE_LIMIT, nodes, "the sum of the outputs' bounds is all that the hull can prove")
+        return Proof(Status.NODE_LIMIT, nodes, "the hull leaves out side constraints and that outputs share units")
     return Proof(status, nodes)
 
 
