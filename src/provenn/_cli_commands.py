@@ -194,7 +194,7 @@ def _report(model: LoadedModel) -> dict[str, Any]:
 
 def run_solvers(*, as_json: bool) -> None:
     """List engines; see `provenn solvers --help`."""
-    engines = [_convex(), *(_solver(name) for name in registry.names("provenn.solvers"))]
+    engines = [*_own_engines(), *(_solver(name) for name in registry.names("provenn.solvers"))]
     if as_json:
         out.print_json({"solvers": engines})
         return
@@ -220,15 +220,25 @@ def _solver(name: str) -> dict[str, Any]:
     }
 
 
-def _convex() -> dict[str, Any]:
+def _own_engines() -> list[dict[str, Any]]:
+    """Describe the exact engines of this library; auto chooses them where they apply."""
     losses = registry.names("provenn.losses")
-    convex = [name for name in losses if registry.load("provenn.losses", name).convex]
-    return {
-        "name": "convex",
-        "installed": True,
-        "library": "numba",
-        "version": installed_version("numba"),
-        "capabilities": ["events", "bound", "nodes", "start"],
-        "limits": f"branch and bound of provenn, no MILP: only networks without hidden layers, losses "
-        f"{', '.join(convex)}; auto chooses it there",
+    convex = ", ".join(name for name in losses if registry.load("provenn.losses", name).convex)
+    limits = {
+        "convex": f"branch and bound of provenn, no MILP: only networks without hidden layers, losses {convex}",
+        "agreement": "branch and bound of provenn, no MILP: only one neuron, two classes, loss max_correct",
+        "hull": f"column generation of provenn, no MILP: only one hidden layer, losses {convex}, sat_margin and, "
+        "with one output, max_correct",
     }
+    capabilities = ["events", "bound", "nodes", "start"]
+    return [
+        {
+            "name": name,
+            "installed": True,
+            "library": "numba",
+            "version": installed_version("numba"),
+            "capabilities": capabilities,
+            "limits": f"{text}; auto chooses it there",
+        }
+        for name, text in limits.items()
+    ]

@@ -3,6 +3,6 @@
 A case file names tasks and the methods that run on them; see `provenn.benchmark.task.Case`.
 """
 
-from provenn.benchmark.task import Case, Job, Method, Outcome, Rows, Split, Task
+from provenn.benchmark.task import Case, Job, Method, Outcome, Rows, Split, Sweep, Task
 
-__all__ = ["Case", "Job", "Method", "Outcome", "Rows", "Split", "Task"]
+__all__ = ["Case", "Job", "Method", "Outcome", "Rows", "Split", "Sweep", "Task"]

@@ -17,6 +17,9 @@ from provenn.benchmark import discovery
 from provenn.benchmark.runs import kill_tree
 from provenn.benchmark.task import Job, Outcome, Rows, Split, Task
 from provenn.errors import CapabilityError, MissingDependencyError, ProvennError
+from provenn.formulations import Problem
+from provenn.losses import SeparableLoss
+from provenn.losses._base import Integers, weighted_sum
 from provenn.milp import Limits
 from provenn.trainers import Progress
 
@@ -102,6 +105,7 @@ def _quality(outcome: Outcome, job: Job) -> Row:
         "loss": loss,
         "bound": outcome.bound,
         "gap": gap,
+        "floor": trivial_floor(job.problem) if outcome.bound is not None else None,
         "optimal": outcome.optimal,
         "proved_by": outcome.proved_by,
         "stopped": outcome.stopped,
@@ -117,6 +121,31 @@ def _loss(outcome: Outcome, job: Job) -> float | None:
         return outcome.loss
     value = job.problem.value(outcome.network)
     return None if value is None else float(value * job.problem.unit)
+
+
+def trivial_floor(problem: Problem) -> float | None:
+    """Return the bound that takes no work, in real units: every sample at the best score that it alone can reach.
+
+    Losses that are no sum of curves of scores have their constant floor, usually 0; None where there is none.
+    """
+    shape, data, loss = problem.architecture, problem.dataset, problem.loss
+    if not isinstance(loss, SeparableLoss):
+        return None if (floor := loss.floor(data)) is None else float(floor * problem.loss_unit)
+    low, high = _score_range(problem)
+    t = data.targets(shape.n_outputs)
+    best = loss.curve(shape, data).exact(np.where(t > 0, high[:, None], -low[:, None]))
+    return float(weighted_sum(best.sum(axis=1), data.multiplicity) * problem.loss_unit)
+
+
+def _score_range(problem: Problem) -> tuple[Integers, Integers]:
+    """Return the lowest and highest score of an output for each sample, arrays of shape (n,), as losses take them."""
+    last, data = problem.architecture.layers[-1], problem.dataset
+    b_low, b_high = (last.bias.low, last.bias.high) if last.bias is not None else (0, 0)
+    if problem.architecture.hidden:
+        reach = np.full(data.n_samples, last.n_in * last.weights.bound)
+        return b_low - reach, b_high + reach
+    ends = np.stack([data.X * last.weights.low, data.X * last.weights.high])
+    return ends.min(axis=0).sum(axis=1) + b_low * data.scale, ends.max(axis=0).sum(axis=1) + b_high * data.scale
 
 
 def _wrong(task: Task, loss: float | None, outcome: Outcome) -> bool:

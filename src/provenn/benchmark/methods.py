@@ -14,7 +14,7 @@ from provenn.choices import trainer_of
 from provenn.errors import CapabilityError, SolverError
 from provenn.search._gradient_passes import available, load_torch
 from provenn.solvers import Solver
-from provenn.trainers import Trainer
+from provenn.trainers import Trainer, agreement, hull
 from provenn.trainers._portfolio_primal import compile_search
 from provenn.trainers.convex import compile_kernels
 
@@ -45,6 +45,8 @@ def _big_m(job: Job, name: str) -> Outcome:
 
 def _compile() -> None:
     compile_kernels()
+    agreement.compile_kernels()
+    hull.compile_kernels()
     compile_search()
     if available():
         load_torch()

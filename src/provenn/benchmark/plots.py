@@ -1,9 +1,9 @@
-"""Plots of a session: anytime curves, and test accuracies with published numbers."""
+"""Plots of a session: anytime curves, test accuracies with published numbers, and figures against sizes."""
 
 import importlib
 import importlib.util
-from collections.abc import Sequence
-from math import ceil
+from collections.abc import Callable, Sequence
+from math import ceil, log10
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,16 @@ COLOURS = (
 PER_ROW = 3
 FIRST_SECOND = 0.01
 LEAST_RANGE = 10.0
+SWEPT = {
+    "gap": "gap, %",
+    "seconds": "seconds to the proof, hollow: none",
+    "speed": "nodes per second",
+    "peak_mib": "peak memory, MiB",
+}
+WIDE = 8.0
+"""Ratio of largest to smallest from which an axis is logarithmic."""
+FEW_DECADES = 2.5
+"""Decades below which a logarithmic axis has ticks at 1, 2 and 5."""
 
 
 def need_matplotlib() -> Any:
@@ -56,7 +66,12 @@ def write_plots(rows: Sequence[Row], entries: Sequence[Entry], folder: Path) -> 
     colours = {method: COLOURS[i % len(COLOURS)] for i, method in enumerate(methods)}
     files = []
     for case in dict.fromkeys(entry["case"] for entry in entries):
-        own_rows = [row for row in rows if row["case"] == case and row.get("curve")]
+        swept = [row for row in rows if row["case"] == case and row.get("sweep") and row["status"] == "done"]
+        factors = list(dict.fromkeys(row["sweep"]["factor"] for row in swept))
+        for factor in factors:
+            chosen = [row for row in swept if row["sweep"]["factor"] == factor]
+            files.append(_sweep(figure, chosen, folder / f"{case}_{_slug(factor)}.png"))
+        own_rows = [row for row in rows if row["case"] == case and row.get("curve") and not row.get("sweep")]
         own = [entry for entry in entries if entry["case"] == case]
         if own_rows:
             files.append(_anytime(figure, own_rows, colours, folder / f"{case}_anytime.png"))
@@ -155,6 +170,80 @@ def _bars(ax: Any, entries: Sequence[Entry], colours: dict[str, str]) -> None:
     ax.tick_params(axis="y", labelsize=8)
     ax.grid(axis="y", alpha=0.25, linewidth=0.5)
     ax.spines[["top", "right"]].set_visible(False)
+
+
+def _slug(factor: str) -> str:
+    """Return the factor without its unit, as part of a file name."""
+    return factor.partition(",")[0].strip().replace(" ", "_")
+
+
+def _sweep(figure: Any, rows: Sequence[Row], path: Path) -> Path:
+    """Draw gap, seconds, nodes per second and memory against a size, one line a series; hollow points lack a proof."""
+    names = [_series(row, rows) for row in rows]
+    lines = {name: [row for row, own in zip(rows, names, strict=True) if own == name] for name in dict.fromkeys(names)}
+    made = figure(9.5, 7.0)
+    axes = made.subplots(2, 2).ravel().tolist()
+    for ax, (figure_name, label) in zip(axes, SWEPT.items(), strict=True):
+        for i, own in enumerate(lines.values()):
+            _line(ax, sorted(own, key=lambda row: row["sweep"]["size"]), figure_name, COLOURS[i % len(COLOURS)])
+        _sized(ax, figure_name)
+        ax.set_ylabel(label, fontsize=9)
+    made.supxlabel(rows[0]["sweep"]["factor"], fontsize=9)
+    line = importlib.import_module("matplotlib.lines").Line2D
+    handles = [line([], [], color=COLOURS[i % len(COLOURS)], label=name) for i, name in enumerate(lines)]
+    made.legend(handles=handles, loc="outside upper center", ncols=2, fontsize=8, frameon=False)
+    made.savefig(path)
+    return path
+
+
+def _series(row: Row, rows: Sequence[Row]) -> str:
+    """Return the label of a line; it names the method where there are several."""
+    several = len({row["method"] for row in rows}) > 1
+    return f"{row['sweep']['series']}, {row['method']}" if several else str(row["sweep"]["series"])
+
+
+def _line(ax: Any, rows: Sequence[Row], name: str, colour: str) -> None:
+    """Draw one series; every seed is a point."""
+    points = [(row["sweep"]["size"], value, row["optimal"]) for row in rows if (value := _swept(row, name)) is not None]
+    if not points:
+        return
+    ax.plot([x for x, _, _ in points], [y for _, y, _ in points], color=colour, linewidth=1.2, alpha=0.8)
+    for filled in (True, False):
+        own = [(x, y) for x, y, optimal in points if optimal is filled]
+        face = colour if filled else "white"
+        ax.plot([x for x, _ in own], [y for _, y in own], "o", color=colour, markerfacecolor=face, markersize=4.5)
+
+
+def _swept(row: Row, name: str) -> float | None:
+    """Return one of the figures of `SWEPT`."""
+    if name == "speed":
+        return row["nodes"] / row["seconds"] if row["nodes"] and row["seconds"] else None
+    value: float | None = row[name]
+    return 100 * value if name == "gap" and value is not None else value
+
+
+def _sized(ax: Any, name: str) -> None:
+    """Choose logarithmic axes where values differ a lot; a gap is linear, for it can be 0."""
+    _axis(ax.xaxis, ax.set_xscale, [value for line in ax.lines for value in line.get_xdata()])
+    if name != "gap":
+        _axis(ax.yaxis, ax.set_yscale, [value for line in ax.lines for value in line.get_ydata()])
+    if ax.get_yscale() == "linear":
+        ax.set_ylim(bottom=0, top=1.05 * ax.get_ylim()[1])
+    ax.tick_params(which="both", labelsize=8)
+    ax.grid(alpha=0.25, linewidth=0.5)
+    ax.spines[["top", "right"]].set_visible(False)
+
+
+def _axis(axis: Any, set_scale: Callable[[str], None], values: Sequence[float]) -> None:
+    """Make an axis logarithmic, with plain numbers, where positive values differ by a factor of at least `WIDE`."""
+    if not values or min(values) <= 0 or max(values) < WIDE * min(values):
+        return
+    ticker = importlib.import_module("matplotlib.ticker")
+    set_scale("log")
+    decades = log10(max(values) / min(values))
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if decades < FEW_DECADES else (1,)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,g}"))
+    axis.set_minor_formatter(ticker.NullFormatter())
 
 
 def _legend(made: Any, methods: Sequence[str], colours: dict[str, str]) -> None:

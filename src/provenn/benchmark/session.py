@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,13 @@ def carry_out_all(session: Session, out: Path | None, on_row: Callable[[Row], No
 
 
 def _published(task: Task) -> Row:
-    return {"published": dict(task.published), "published_loss": task.target, "optimum": task.optimum}
+    sweep = None if task.sweep is None else asdict(task.sweep)
+    return {
+        "published": dict(task.published),
+        "published_loss": task.target,
+        "optimum": task.optimum,
+        "sweep": sweep,
+    }
 
 
 def summary(session: Session, rows: Sequence[Row]) -> list[dict[str, Any]]:

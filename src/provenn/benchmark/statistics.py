@@ -8,6 +8,7 @@ from typing import Any
 Row = dict[str, Any]
 Curve = Sequence[Sequence[float | None]]
 """Points (seconds, best objective or None, proven bound or None) in order of time."""
+SLACK = 1e-6
 WITHIN = 0.01
 """Share by which the best of all methods may be missed where a task has no published objective."""
 
@@ -62,6 +63,41 @@ class Paired:
         return cls(spread, sum(d > 0 for d in differences), sum(d < 0 for d in differences))
 
 
+@dataclass(frozen=True)
+class Slower:
+    """Seconds to the proof as a multiple of the reference's, on the same splits.
+
+    Parameters
+    ----------
+    ratio : float
+        Sum of the method's seconds over that of the reference; a run without a proof counts until it stopped.
+    limit : "", ">" or "<"
+        ">" where a run of the method found no proof, so that the ratio is a lower bound; "<" where one of
+        the reference did.
+    """
+
+    ratio: float
+    limit: str
+
+    @classmethod
+    def of(cls, reference: Sequence[Row], rows: Sequence[Row]) -> "Slower | None":
+        """Compare by seed; None where no seed has both, or both lack proofs.
+
+        Examples
+        --------
+        >>> ours, theirs = {"seed": 0, "seconds": 2.0, "optimal": True}, {"seed": 0, "seconds": 60.0, "optimal": False}
+        >>> Slower.of([ours], [theirs])
+        Slower(ratio=30.0, limit='>')
+        """
+        ours = {row["seed"]: row for row in reference if row.get("seconds")}
+        pairs = [(ours[row["seed"]], row) for row in rows if row["seed"] in ours and row.get("seconds")]
+        proven, other = (all(pair[i].get("optimal") for pair in pairs) for i in (0, 1))
+        if not pairs or not (proven or other):
+            return None
+        ratio = sum(row["seconds"] for _, row in pairs) / sum(row["seconds"] for row, _ in pairs)
+        return cls(ratio, "" if proven and other else ">" if proven else "<")
+
+
 def time_to_target(curve: Curve, target: float) -> float | None:
     """Return the seconds until the objective was at most the target, or None.
 
@@ -112,8 +148,25 @@ def primal_integral(curve: Curve, best: float, seconds: float) -> float:
     return total + gap * (seconds - now)
 
 
+def gap_closed(bound: float | None, floor: float | None, best: float) -> float | None:
+    """Return the share of what there was to prove that a bound proves: ``(bound - floor) / (best - floor)``.
+
+    `best` is the lowest loss known, of all methods or published, and the floor is the bound that takes no work:
+    every sample at the best score that it alone can reach, see `provenn.benchmark._child.trivial_floor`. 1 is a
+    proof that `best` is optimal, 0 says nothing. None where one of the three is missing or the floor is `best`.
+
+    Examples
+    --------
+    >>> gap_closed(14.0, 10.0, 18.0), gap_closed(0.0, 0.0, 0.0)
+    (0.5, None)
+    """
+    if bound is None or floor is None or not floor < best < inf:
+        return None
+    return min(1.0, max(0.0, (bound - floor) / (best - floor)))
+
+
 def finished(rows: Sequence[Row]) -> list[Row]:
-    """Return copies of the rows with what needs all methods: target, time to target, primal integral.
+    """Return copies of the rows with what needs all methods: target, time to target, primal integral, wrong bounds.
 
     The best objective is that of all methods on the same task and seed, or the known optimum.
     """
@@ -133,14 +186,22 @@ def _finished(row: Row, best: float) -> Row:
     known = bool(curve) and best < inf and target is not None
     return {
         **row,
+        "wrong": bool(row.get("wrong")) or _contradicts(row, best),
+        "gap_closed": gap_closed(row.get("bound"), row.get("floor"), best),
         "target": target,
         "seconds_to_target": time_to_target(curve, target) if known and target is not None else None,
         "primal_integral": primal_integral(curve, best, row["limit"]) if known else None,
     }
 
 
+def _contradicts(row: Row, best: float) -> bool:
+    """Whether a bound lies above a loss that some method reached; known optima are compared in the run itself."""
+    bound = row.get("bound")
+    return bound is not None and row.get("optimum") is None and bound > best + SLACK * max(1.0, abs(best))
+
+
 FIGURES = (
-    "train_accuracy", "validation_accuracy", "test_accuracy", "loss", "bound", "gap", "seconds",
+    "train_accuracy", "validation_accuracy", "test_accuracy", "loss", "bound", "gap", "gap_closed", "seconds",
     "seconds_to_target", "primal_integral", "peak_mib", "nodes", "nonzeros", "size_bits",
 )  # fmt: skip
 
@@ -178,6 +239,7 @@ def _entry(key: tuple[str, str, str], group: list[Row], reference: list[Row]) ->
         "published": group[0].get("published") or {},
         "published_loss": group[0].get("published_loss"),
         "ahead": paired,
+        "slower": None if own else Slower.of(reference, group),
         **{name: Spread.of(row.get(name) for row in group) for name in FIGURES},
     }
 

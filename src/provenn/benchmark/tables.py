@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from provenn.benchmark.statistics import Paired, Spread
+from provenn.benchmark.statistics import Paired, Slower, Spread
 
 Entry = dict[str, Any]
 PLACES = {
@@ -23,6 +23,7 @@ HEADINGS = {
     "loss": "loss",
     "bound": "bound",
     "gap": "gap %",
+    "gap_closed": "gap closed %",
     "seconds": "seconds",
     "seconds_to_target": "to target",
     "primal_integral": "primal int.",
@@ -58,8 +59,8 @@ def _loss(value: Spread | None) -> str:
 def _cell(entry: Entry, name: str) -> str:
     if name in ("loss", "bound"):
         return _loss(entry[name])
-    if name == "gap":
-        return spread(entry[name], 2, 100)
+    if name in ("gap", "gap_closed"):
+        return spread(entry[name], 2 if name == "gap" else 1, 100)
     return spread(entry[name], PLACES.get(name, 1))
 
 
@@ -80,6 +81,12 @@ def _ahead(entry: Entry) -> str:
     return f"{d.mean:+.1f}" + (f" ± {d.sd:.1f}" if d.n > 1 else "") + f" ({paired.better}:{paired.worse})"
 
 
+def _slower(entry: Entry) -> str:
+    """Return the multiple of the reference's time."""
+    slower: Slower | None = entry["slower"]
+    return "" if slower is None else f"{slower.limit}{slower.ratio:.3g}"
+
+
 def _published(entry: Entry) -> str:
     parts = [f"{name} {value:g} %" for name, value in entry["published"].items()]
     if entry["published_loss"] is not None:
@@ -94,7 +101,9 @@ def _state(entry: Entry) -> str:
 
 def plain(entry: Entry) -> Entry:
     """Return an entry as JSON data."""
-    return {key: asdict(value) if isinstance(value, Spread | Paired) else value for key, value in entry.items()}
+    return {
+        key: asdict(value) if isinstance(value, Spread | Paired | Slower) else value for key, value in entry.items()
+    }
 
 
 def table(entries: Sequence[Entry], references: dict[str, str]) -> str:
@@ -112,6 +121,7 @@ def _case(name: str, entries: Sequence[Entry], reference: str) -> str:
         "runs": lambda entry: f"{entry['done']}/{entry['runs']}",
         **{HEADINGS[key]: _figure(key) for key in HEADINGS},
         "proven": _count("proven"),
+        f"time / {reference}": _slower,
         "on target": _count("reached"),
         f"{reference} ahead (won:lost)": _ahead,
         "published": _published,

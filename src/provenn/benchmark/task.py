@@ -60,6 +60,24 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Sweep:
+    """The place of a task in a series of tasks that differ in one size, for a plot against that size.
+
+    Parameters
+    ----------
+    factor : str
+        What grows, with its unit: the label of the axis, the same for all series of a plot.
+    series : str
+        What stays the same: the label of the line.
+    size : float
+    """
+
+    factor: str
+    series: str
+    size: float
+
+
+@dataclass(frozen=True)
 class Task:
     """One row of a benchmark: data by seed, architecture, weight domain, loss, and what to compare with.
 
@@ -86,6 +104,8 @@ class Task:
         Known optimum; a result below it, or a proof of another value, is marked as wrong.
     published : mapping of str to float
         Published test accuracies in percent, by a short name of their source.
+    sweep : Sweep, optional
+        Where the task is one of a series.
     details : any
         For the methods of the case file.
     """
@@ -102,6 +122,7 @@ class Task:
     target: float | None = None
     optimum: float | None = None
     published: Mapping[str, float] = field(default_factory=dict)
+    sweep: Sweep | None = None
     details: Any = None
 
     def problem_of(self, split: Split) -> Problem:

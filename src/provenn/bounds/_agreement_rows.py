@@ -6,7 +6,6 @@ the box where that is negative. Counts are int32 where they fit, which numba nee
 
 from typing import Any
 
-import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 

@@ -13,7 +13,7 @@ def minimise(
     """Minimise a `HullProblem` by column generation, regions of output layers and enumeration of what is left.
 
     For one bias b and output weights of the magnitudes ``|v_1|, ..., |v_h|`` a score is ``b + o`` with
-    ``o = sum_i |v_i| s_i`` and every ``s_i`` a unit of the first layer or its mirror image. For any slopes g,
+    ``o = sum_i |v_i| s_i`` and every ``s_i`` a unit of the first layer or its mirror image. For any slopes g::
 
         sum_k m_k loss_k(b + o_k) >= sum_k m_k min_o [loss_k(b + o) - g_k o] - (sum_i |v_i|) A(g)
 
