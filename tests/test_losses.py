@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenn.errors import CapabilityError, InputError
+from provenn.errors import CapabilityError, InputError, OverflowRiskError
 from provenn.formulations import Problem
 from provenn.losses._base import output_bound, weighted_sum
 from provenn.losses._curves import HINGE, LOGISTIC, curve_point, curve_points
@@ -175,3 +175,9 @@ def test_cross_entropy_is_the_rounded_sum(seed):
     assert exact == pytest.approx(1e6 * terms @ data.multiplicity, abs=0.51 * data.total)
     with pytest.raises(CapabilityError, match="cross_entropy"):
         Problem(shape, data, CrossEntropy(tau)).encode()
+
+
+def test_a_hinge_on_a_grid_that_is_too_fine_is_refused():
+    data = Dataset.merge([[2**32, 0], [0, 2**32]], [0, 1])
+    with pytest.raises(OverflowRiskError, match="coarser grid"):
+        Problem(Architecture.build(2, 2, weights=IntegerDomain.symmetric(100)), data, MinHinge())

@@ -21,7 +21,7 @@ from provenn.bounds._agreement_types import (
     Neuron,
     Stopped,
 )
-from provenn.milp.result import Event, Limits, OnEvent
+from provenn.milp.result import Event, Limits, OnEvent, float_below
 from provenn.status import Status
 
 ANNEALING_WORK = 4e7
@@ -174,7 +174,7 @@ class Search:
             if kind == "incumbent" and self.neuron is not None:
                 x = np.append(*self.neuron).astype(np.float64)
             value = None if self.value is None else float(self.value)
-            self.on_event(Event(kind, self.told_at, value, float(self.bound), x))
+            self.on_event(Event(kind, self.told_at, value, float_below(self.bound), x))
 
     def stop(self) -> bool:
         """Whether to stop now; `why` then says why. Asks for costs known elsewhere, too."""

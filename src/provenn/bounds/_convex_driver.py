@@ -16,7 +16,7 @@ from provenn.bounds._convex_search import anneal, descend
 from provenn.bounds._convex_setup import into_box, make_report, relative_box, score_shifts
 from provenn.bounds._convex_team import Team, assisted
 from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, fits
-from provenn.milp.result import Event, Limits, OnEvent
+from provenn.milp.result import Event, Limits, OnEvent, float_below
 from provenn.status import Status
 
 FIRST_ANNEALING, ANNEALING_PAUSE = 64, 4
@@ -120,7 +120,7 @@ class Search:
         if self.on_event is not None:
             value, w, b = self.answer
             x = np.append(w, b).astype(np.float64) if kind == "incumbent" else None
-            self.on_event(Event(kind, self.told_at, float(value), float(self.bound), x))
+            self.on_event(Event(kind, self.told_at, float(value), float_below(self.bound), x))
 
     def offer_first(self, start: tuple[Integers, int] | None) -> None:
         """Take the start as the incumbent where it is allowed, and otherwise the point nearest to 0."""

@@ -150,7 +150,7 @@ def hessian(samples: Samples, curvature: Floats, free: Integers, H: Floats) -> N
         dense_hessian(samples, curvature, free, H)
     else:
         sparse_hessian(samples, curvature, free, H)
-    most = 1e-200
+    most = 1e-20  # representable as float32, in which models are kept
     for a in range(len(free)):
         most = max(most, H[a, a])
     for a in range(len(free)):

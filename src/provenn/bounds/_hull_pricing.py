@@ -177,6 +177,7 @@ class Pricing:
         for side in (1, -1):
             problem = self.problem.agreement(wanted, side)
             found = agreement.collect(problem, threshold, limits, most=most, stopped=stopped)
+            self.nodes += found.nodes
             self.columns.add(np.column_stack([found.w, found.b]), side)
             if not found.complete:
                 return Status.MEMORY_LIMIT if len(found.values) >= most else Status.TIME_LIMIT

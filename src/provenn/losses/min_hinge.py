@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from provenn.errors import OverflowRiskError
 from provenn.losses._base import Integers, Model, SeparableLoss, output_bound
 from provenn.losses._curves import HINGE
 from provenn.losses._epigraph import add_epigraph
 from provenn.network import Architecture, Dataset
+
+LARGEST_LOSS = 2**62
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,17 @@ class MinHinge(SeparableLoss):
     """
 
     convex: ClassVar[bool] = True
+
+    def check(self, architecture: Architecture, dataset: Dataset) -> None:
+        """Refuse grids on which the integer loss of a sample could leave int64."""
+        B = output_bound(architecture, dataset)
+        low, high = architecture.bounds(0, dataset.X, dataset.scale) if not architecture.hidden else (-B, B)
+        reach = max(-int(np.min(low)), int(np.max(high)))
+        if 9 * B * B + 24 * B * reach >= LARGEST_LOSS:
+            raise OverflowRiskError(
+                f"min_hinge could reach {9 * B * B + 24 * B * reach} units for one sample, beyond exact int64; "
+                "use a coarser grid or smaller weight bounds"
+            )
 
     def curve(self, architecture: Architecture, dataset: Dataset) -> HingeCurve:
         """Return the parabola for this B."""

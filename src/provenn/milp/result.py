@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf, nextafter
 from typing import Literal
 
 import numpy as np
@@ -47,6 +48,18 @@ class Limits:
             raise InputError(f"at least one thread is needed, got {self.threads}")
         if not 0 <= self.seed < 2**31:
             raise InputError(f"the seed must lie in 0..2**31-1, got {self.seed}")
+
+
+def float_below(value: int) -> float:
+    """Return the largest float that is not above an integer: bounds must not rise by rounding.
+
+    Examples
+    --------
+    >>> float_below(2**53 + 3) <= 2**53 + 3 < float(2**53 + 3)
+    True
+    """
+    near = float(value)
+    return near if int(near) <= value else nextafter(near, -inf)
 
 
 @dataclass(frozen=True)

@@ -102,11 +102,15 @@ def _engines(problem: Problem, record: Record, limits: Limits) -> list[Worker]:
     alone = replace(limits, threads=1)
     if not problem.architecture.hidden and agreement.Agreement.obstacle(problem) is None:
         agreement.compile_kernels()
-        return [Worker(agreement.PROVER, lambda turn: agreement.prove(record, alone, turn.stopped), FAVOURITE_WEIGHT)]
+        return [_own_worker(agreement.PROVER, lambda turn: agreement.prove(record, alone, turn.stopped))]
     if hull.Hull.obstacle(problem) is None:
         hull.compile_kernels()
-        return [Worker(hull.PROVER, lambda turn: hull.prove(record, alone, turn.stopped), FAVOURITE_WEIGHT)]
+        return [_own_worker(hull.PROVER, lambda turn: hull.prove(record, alone, turn.stopped))]
     return []
+
+
+def _own_worker(name: str, prove: Callable[[Turn], Proof]) -> Worker:
+    return Worker(name, lambda turn: _guarded(lambda: prove(turn), turn), FAVOURITE_WEIGHT)
 
 
 def _default(problem: Problem) -> list[Solver]:
