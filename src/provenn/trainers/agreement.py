@@ -6,29 +6,33 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import product
 from logging import getLogger
+from typing import ClassVar
 
 import numpy as np
 
 from provenn.bounds.agreement import AgreementProblem, Integers, Neuron, minimise
-from provenn.errors import CapabilityError
 from provenn.formulations import Problem
 from provenn.formulations.feature_signs import FeatureSigns
 from provenn.losses.max_correct import MaxCorrect
 from provenn.milp import Event, Limits
 from provenn.network import IntegerDomain, IntegerNetwork
 from provenn.status import Status
-from provenn.trainers._base import OnProgress, Proof, Record, Trainer, TrainResult
+from provenn.trainers._base import Proof, Record
+from provenn.trainers._engine import Engine
 
 PROVER = "agreement branch and bound (provenn)"
 MOST_OUTPUTS = 2_000
 
 
 @dataclass(frozen=True)
-class Agreement(Trainer):
+class Agreement(Engine):
     """Prove that networks without hidden layers and two classes make the fewest errors, where prediction is one sign.
 
     Prices and limits on weights are left out of the bound, which stays valid.
     """
+
+    engine: ClassVar[str] = "agreement engine"
+    prover: ClassVar[str] = PROVER
 
     @staticmethod
     def obstacle(problem: Problem) -> str | None:
@@ -42,26 +46,15 @@ class Agreement(Trainer):
             return "the prediction is not one sign"
         return None
 
-    def train(
-        self,
-        problem: Problem,
-        limits: Limits,
-        start: IntegerNetwork | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> TrainResult:
-        """Return the best network with its certificate; see `Trainer.train`."""
-        obstacle = self.obstacle(problem)
-        if obstacle is not None:
-            raise CapabilityError(f"the agreement engine does not apply: {obstacle}; choose solver='cpsat' or 'auto'")
-        record = Record(problem, on_progress)
-        try:
-            record.begin(start)
-            compile_kernels()
-            record.began = time.perf_counter()
-            proof = prove(record, limits)
-        except KeyboardInterrupt:
-            return record.finish(Status.INTERRUPTED, None)
-        return record.finish(proof.status, PROVER, proof.nodes, proof.message)
+    @staticmethod
+    def compile() -> None:
+        """Compile or load the kernels."""
+        compile_kernels()
+
+    @staticmethod
+    def work(record: Record, limits: Limits) -> Proof:
+        """Prove; see `prove`."""
+        return prove(record, limits)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 from logging import getLogger
 from threading import RLock
+from typing import ClassVar
 
 import numpy as np
 
 from provenn.bounds.convex import ConvexProblem, ConvexResult, Neuron, Outside, Team, assisted, minimise
-from provenn.errors import CapabilityError
 from provenn.formulations import Problem
 from provenn.formulations.feature_signs import FeatureSigns
 from provenn.formulations.sparsity import Sparsity
@@ -19,18 +19,22 @@ from provenn.losses.logistic import LogisticCurve
 from provenn.milp import Event, Limits
 from provenn.network import IntegerNetwork
 from provenn.status import Status
-from provenn.trainers._base import OnProgress, Proof, Record, Trainer, TrainResult
+from provenn.trainers._base import Proof, Record
+from provenn.trainers._engine import Engine
 
 PROVER = "convex branch and bound (provenn)"
 
 
 @dataclass(frozen=True)
-class Convex(Trainer):
+class Convex(Engine):
     """Prove single-layer networks with a convex loss optimal, one output after the other.
 
     The outputs are independent problems; the loss and the bound of the network are their
     sums. Each output gets an equal share of the time that is left; threads share outputs and nodes.
     """
+
+    engine: ClassVar[str] = "convex engine"
+    prover: ClassVar[str] = PROVER
 
     @staticmethod
     def obstacle(problem: Problem) -> str | None:
@@ -48,26 +52,15 @@ class Convex(Trainer):
             return "max_nonzeros couples the outputs; give fan_in, a budget for each output, instead"
         return None
 
-    def train(
-        self,
-        problem: Problem,
-        limits: Limits,
-        start: IntegerNetwork | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> TrainResult:
-        """Return the best network with its certificate; see `Trainer.train`."""
-        obstacle = self.obstacle(problem)
-        if obstacle is not None:
-            raise CapabilityError(f"the convex engine does not apply: {obstacle}; choose solver='cpsat' or 'auto'")
-        record = Record(problem, on_progress)
-        try:
-            record.begin(start)
-            compile_kernels()
-            record.began = time.perf_counter()
-            proof = prove(record, limits, threads=limits.threads)
-        except KeyboardInterrupt:
-            return record.finish(Status.INTERRUPTED, None)
-        return record.finish(proof.status, PROVER, proof.nodes, proof.message)
+    @staticmethod
+    def compile() -> None:
+        """Compile or load the kernels."""
+        compile_kernels()
+
+    @staticmethod
+    def work(record: Record, limits: Limits) -> Proof:
+        """Prove; see `prove`."""
+        return prove(record, limits, threads=limits.threads)
 
 
 def prove(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False, threads: int = 1) -> Proof:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from logging import getLogger
+from typing import ClassVar
 
 import numpy as np
 
@@ -14,7 +15,8 @@ from provenn.formulations import Problem
 from provenn.milp import Limits
 from provenn.network import IntegerNetwork
 from provenn.status import Status
-from provenn.trainers._base import OnProgress, Proof, Record, Trainer, TrainResult
+from provenn.trainers._base import Proof, Record
+from provenn.trainers._engine import Engine
 
 PROVER = "neuron hull (provenn)"
 MOST_SAMPLES = 2000
@@ -22,12 +24,15 @@ MOST_SAMPLES = 2000
 
 
 @dataclass(frozen=True)
-class Hull(Trainer):
+class Hull(Engine):
     """Prove networks with one hidden layer optimal by column generation over their units.
 
     The bound of several outputs is the sum of their own: each has the units to itself. It
     can then stay below the best network. Side constraints only raise losses, so that bounds without them hold.
     """
+
+    engine: ClassVar[str] = "hull bound"
+    prover: ClassVar[str] = PROVER
 
     @staticmethod
     def obstacle(problem: Problem) -> str | None:
@@ -46,26 +51,15 @@ class Hull(Trainer):
             return str(error)
         return None
 
-    def train(
-        self,
-        problem: Problem,
-        limits: Limits,
-        start: IntegerNetwork | None = None,
-        on_progress: OnProgress | None = None,
-    ) -> TrainResult:
-        """Return the best network with its certificate; see `Trainer.train`."""
-        obstacle = self.obstacle(problem)
-        if obstacle is not None:
-            raise CapabilityError(f"the hull bound does not apply: {obstacle}; choose solver='auto'")
-        record = Record(problem, on_progress)
-        try:
-            record.begin(start)
-            compile_kernels()
-            record.began = time.perf_counter()
-            proof = prove(record, limits)
-        except KeyboardInterrupt:
-            return record.finish(Status.INTERRUPTED, None)
-        return record.finish(proof.status, PROVER, proof.nodes, proof.message)
+    @staticmethod
+    def compile() -> None:
+        """Compile or load the kernels."""
+        compile_kernels()
+
+    @staticmethod
+    def work(record: Record, limits: Limits) -> Proof:
+        """Prove; see `prove`."""
+        return prove(record, limits)
 
 
 def prove(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False) -> Proof:
