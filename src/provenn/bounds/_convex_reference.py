@@ -22,7 +22,7 @@ def hessian(A: Floats, curvature: Floats) -> Floats:
     """Return ``A^T diag(curvature) A`` with the ridge of the kernel."""
     H = np.asarray(A.T @ (curvature[:, None] * A))
     diagonal = H.diagonal()
-    H[np.diag_indices(len(H))] = diagonal * (1.0 + RIDGE) + 1e-12 * max(1e-200, diagonal.max(initial=0.0))
+    H[np.diag_indices(len(H))] = diagonal * (1.0 + RIDGE) + 1e-12 * max(1e-20, diagonal.max(initial=0.0))
     return H
 
 
