@@ -13,21 +13,23 @@ import psutil
 import pytest
 
 from provenn.benchmark import discovery, runs, session, statistics, tables
-from provenn.benchmark._child import figures
+from provenn.benchmark._child import figures, trivial_floor
 from provenn.benchmark._plain_model import PlainModel
 from provenn.benchmark.methods import METHODS
 from provenn.benchmark.plots import write_plots
-from provenn.benchmark.statistics import Paired, Spread, primal_gap, primal_integral, time_to_target
+from provenn.benchmark.statistics import Paired, Slower, Spread, gap_closed, primal_gap, primal_integral, time_to_target
 from provenn.cli import main
 from provenn.errors import InputError
 from provenn.formulations import Problem
+from provenn.losses.logistic import Logistic
 from provenn.losses.max_correct import MaxCorrect
 from provenn.losses.min_hinge import MinHinge
 from provenn.losses.sat_margin import SatMargin
 from provenn.milp import Limits
 from provenn.milp.lower import big_m
-from provenn.network import Architecture, Dataset
+from provenn.network import Architecture, Dataset, IntegerDomain
 from provenn.solvers import Solver
+from provenn.testing.toys import all_networks
 
 TINY = '''"""Three points on a line.
 
@@ -249,6 +251,69 @@ def test_target_is_the_best_of_all_methods_within_a_percent_unless_published():
     assert [r["seconds_to_target"] for r in published] == [1.0, 2.0, 2.0, None]
 
 
+@pytest.mark.parametrize("loss", [Logistic(2.0), MinHinge()], ids=repr)
+@pytest.mark.parametrize(("hidden", "outputs"), [((), 1), ((), 2), ((2,), 1), ((1,), 2)])
+def test_the_trivial_floor_is_the_sum_of_what_each_sample_alone_can_reach(loss, hidden, outputs, rng):
+    data = Dataset.merge(rng.integers(-3, 5, (6, 2)), np.array([0, 1, 0, 1, 1, 1]), scale=4, classes=(0, 1))
+    assert data.live.all()
+    domain = IntegerDomain.ternary()
+    problem = Problem(Architecture.build(2, 2, hidden, domain, domain, outputs), data, loss)
+    curve, t = loss.curve(problem.architecture, data), data.targets(outputs)
+    losses = np.array([curve.exact(t * network.scores(data.X)) for network in all_networks(problem)])
+    best = float((losses.min(axis=0).sum(axis=1) @ data.multiplicity) * problem.loss_unit)
+    assert trivial_floor(problem) == pytest.approx(best, rel=1e-12)
+
+
+def test_the_trivial_floor_of_counts_is_what_equal_samples_force():
+    data = Dataset.merge([[0], [0], [0], [1]], [0, 1, 1, 1])
+    assert trivial_floor(Problem(Architecture.build(1, 2), data, MaxCorrect())) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("bound", "floor", "best", "share"),
+    [
+        (2.0, 2.0, 6.0, 0.0),
+        (6.0, 2.0, 6.0, 1.0),
+        (3.0, 2.0, 6.0, 0.25),
+        (1.0, 2.0, 6.0, 0.0),
+        (2.0, 2.0, 2.0, None),
+        (None, 2.0, 6.0, None),
+        (3.0, None, 6.0, None),
+        (3.0, 2.0, np.inf, None),
+    ],
+)
+def test_gap_closed(bound, floor, best, share):
+    assert gap_closed(bound, floor, best) == share
+
+
+def test_times_to_proofs_are_compared_by_seed_and_bounded_where_one_has_none():
+    def runs_of(*seconds, proven=True):
+        return [{"seed": i, "seconds": s, "optimal": proven} for i, s in enumerate(seconds)]
+
+    assert Slower.of(runs_of(1, 3), runs_of(6, 2, 100)) == Slower(2.0, "")
+    assert Slower.of(runs_of(1, 3), runs_of(60, 60, proven=False)) == Slower(30.0, ">")
+    assert Slower.of(runs_of(60, proven=False), runs_of(6)) == Slower(0.1, "<")
+    assert Slower.of(runs_of(60, proven=False), runs_of(60, proven=False)) is None
+    assert Slower.of(runs_of(60), [{"seed": 0, "status": "crashed"}]) is None
+    assert Slower.of([], runs_of(1)) is None
+
+
+def test_a_bound_above_the_loss_of_another_method_is_wrong():
+    rows = [row("a", 0, 9.0, bound=8.5), row("b", 0, 8.0, bound=8.0), row("d", 1, 9.0, bound=8.5)]
+    assert [r["wrong"] for r in statistics.finished(rows)] == [True, False, False]
+    known = [{**r, "optimum": 8.0} for r in rows]
+    assert not any(r["wrong"] for r in statistics.finished(known))
+
+
+def test_the_table_says_how_much_of_the_gap_is_closed_and_how_much_longer_proofs_take():
+    ours = row("ours", 0, 8.0, optimal=True, seconds=2.0, bound=8.0, floor=4.0)
+    theirs = row("theirs", 0, 10.0, seconds=60.0, bound=5.0, floor=4.0)
+    text = tables.table(statistics.summarise(statistics.finished([ours, theirs]), {"c": "ours"}), {"c": "ours"})
+    header, _, first, second = ([cell.strip() for cell in line.split("|")] for line in text.splitlines() if "|" in line)
+    assert (first[header.index("gap closed %")], second[header.index("gap closed %")]) == ("100.0", "25.0")
+    assert (first[header.index("time / ours")], second[header.index("time / ours")]) == ("", ">30")
+
+
 def test_summary_and_table(rng):
     accuracies = {"ours": rng.uniform(70, 90, 4), "theirs": rng.uniform(70, 90, 4)}
     rows = [
@@ -443,6 +508,27 @@ def test_plots(rng, tmp_path):
     files = write_plots(finished, statistics.summarise(finished, {"c": "provenn"}), tmp_path)
     assert [path.name for path in files] == ["c_anytime.png", "c_accuracy.png"]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in files)
+
+
+def test_tasks_of_a_series_are_plotted_against_their_size(folder, capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    text = (folder / "tiny.py").read_text().replace("Rows, Split, Task", "Rows, Split, Sweep, Task")
+    begin, end = text.index("    yield Task"), text.index("OWN =")
+    series = """    for n in (1, 40):
+        yield Task(f"line {n}", split, MaxCorrect(), sweep=Sweep("samples", "a line", n))
+        yield Task(f"bound {n}", split, MaxCorrect(), sweep=Sweep("weight bound P", "a line", n))
+
+
+"""
+    (folder / "tiny.py").write_text(text[:begin] + series + text[end:])
+    code, _, error = bench(capsys, "tiny", "--cases", folder, "--seeds", 1, "--out", tmp_path / "out")
+    assert code == 0, error
+    drawn = {path.name for path in (tmp_path / "out").glob("*.png")}
+    assert drawn == {"tiny_samples.png", "tiny_weight_bound_P.png", "tiny_accuracy.png"}
+    sweeps = [json.loads(line)["sweep"] for line in (tmp_path / "out" / "runs.jsonl").read_text().splitlines()]
+    assert {(s["factor"], s["size"]) for s in sweeps} == {
+        (f, n) for f in ("samples", "weight bound P") for n in (1, 40)
+    }
 
 
 def test_plots_name_the_missing_library(folder, capsys, tmp_path, monkeypatch):
