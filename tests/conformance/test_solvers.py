@@ -114,7 +114,7 @@ def test_start_that_is_no_point_is_refused_and_an_infeasible_one_ignored(name):
 def test_time_limit_is_kept_and_named(name):
     solver = ready(name)
     began = time.monotonic()
-    found = solver.solve(open_pit(), Limits(seconds=1.5))
+    found = solver.solve(open_pit(columns=150, rows=80), Limits(seconds=1.5))
     assert found.status is Status.TIME_LIMIT
     assert time.monotonic() - began < 4
     assert found.x is not None
