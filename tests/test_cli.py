@@ -17,6 +17,7 @@ import pytest
 
 from provenn import IntegerNetworkClassifier, __version__, registry
 from provenn import cli as command_line
+from provenn.choices import TRAINERS
 from provenn.cli import main
 from provenn.errors import InfeasibleError, NoAnswerError, SolverError
 from provenn.tables import read_table, split_target
@@ -362,3 +363,19 @@ def test_killed_solver_keeps_the_incumbent(tmp_path):
     result = one_object(out)
     assert result.get("status") == "crashed" or result["exit_code"] == 3
     assert (tmp_path / "m.json").exists() == (child.returncode == 0)
+
+
+def test_the_command_line_names_every_engine():
+    """Its list is written out, because importing the engines would delay every command."""
+    assert command_line.ENGINES == TRAINERS
+
+
+def test_the_hull_proves_a_hidden_layer(tmp_path, capsys):
+    path = tmp_path / "xor.csv"
+    path.write_text("a,b,target\n0,0,0\n0,1,1\n1,0,1\n1,1,0\n")
+    arguments = ["train", str(path), "--target", "target", "--hidden", "2", "--solver", "hull", "--temperature", "1"]
+    assert main([*arguments, "--json", "-o", str(tmp_path / "model.json")]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["optimal"]
+    assert answer["loss"] == answer["bound"]
+    assert answer["proved_by"] == "neuron hull (provenn)"

@@ -16,7 +16,8 @@ OK, BAD_INPUT, INFEASIBLE, NO_ANSWER = 0, 1, 2, 3
 INTERRUPTED = 130
 """What newer versions of typer return for Ctrl-C."""
 LOSSES = registry.names("provenn.losses")
-SOLVERS = ("auto", "portfolio", "search", "convex", "blocks", "gradient", *registry.names("provenn.solvers"))
+ENGINES = ("portfolio", "search", "convex", "agreement", "hull", "blocks", "gradient")
+SOLVERS = ("auto", *ENGINES, *registry.names("provenn.solvers"))
 
 app = typer.Typer(
     add_completion=False,
