@@ -270,7 +270,7 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, index = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(
-                f"the target has one class only ({self.classes_[0]}); a classifier needs at least two classes"
+                f"the target has one class only ({self.classes_.tolist()[0]!r}); a classifier needs at least two classes"
             )
         return table, index, weights
 
