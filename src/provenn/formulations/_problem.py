@@ -92,13 +92,19 @@ class Problem:
 
     def value(self, network: IntegerNetwork) -> int | None:
         """Return the exact objective of a network in units, or None where it breaks a hard condition."""
-        if not all(constraint.admits(network) for constraint in self.constraints):
+        if not self._decided(network) or not all(constraint.admits(network) for constraint in self.constraints):
             return None
         loss = self.loss.value(network, self.dataset)
         if loss is None:
             return None
         prices = sum(self._units(c.price_unit) * c.count(network) for c in self.constraints)
         return loss * self._units(self.loss_unit) + prices
+
+    def _decided(self, network: IntegerNetwork) -> bool:
+        """Whether hidden layers with a margin keep it on every sample."""
+        if not any(layer.margin for layer in self.architecture.layers[:-1]):
+            return True
+        return network.decided(network.trace(self.dataset.X))
 
     @cached_property
     def floor(self) -> int | None:

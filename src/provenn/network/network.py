@@ -15,7 +15,8 @@ from provenn.network.files import read_json, write_text_safely
 
 Integers = NDArray[np.int64]
 FORMAT = "provenn-network"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
 INT64_SAFE = 2**62
 
 
@@ -28,7 +29,7 @@ class Trace:
     preactivations : tuple of ndarray of shape (n, n_l), int64
         ``a`` of every layer; the first in grid units, the last are the scores.
     activations : tuple of ndarray of shape (n, n_l), int64
-        ``h = sign(a)`` of every hidden layer.
+        ``h = sign(a)`` or ``h = step(a)`` of every hidden layer.
     """
 
     preactivations: tuple[Integers, ...]
@@ -48,8 +49,9 @@ class IntegerNetwork:
     ----------
     architecture : Architecture
     weights : tuple of ndarray of shape (n_in, n_out), int64
+        In units of ``1 / denominator`` of the layer's domain.
     biases : tuple of ndarray of shape (n_out,), int64
-        Zeros for layers without biases.
+        In the same units; zeros for layers without biases.
     scale : int
         Grid units in 1; the first layer's bias counts `scale` grid units.
 
@@ -113,6 +115,7 @@ class IntegerNetwork:
         signs = np.where(np.arange(architecture.n_outputs) == favoured, 1.0, -1.0)
         if architecture.n_outputs == 1:
             signs = np.array([1.0 if favoured == 1 else -1.0])
+        signs = signs * architecture.layers[-1].weights.denominator
         biases = [
             layer.bias.clip(signs if layer is architecture.layers[-1] else np.zeros(layer.n_out))
             if layer.bias is not None
@@ -139,10 +142,10 @@ class IntegerNetwork:
         h = self._grid(X)
         preactivations: list[Integers] = []
         activations: list[Integers] = []
-        for number, (W, b) in enumerate(zip(self.weights, self.biases, strict=True)):
+        for number, (layer, W, b) in enumerate(zip(self.architecture.layers, self.weights, self.biases, strict=True)):
             a = _exact_product(h, W) + (self.scale * b if number == 0 else b)
             preactivations.append(a)
-            h = np.where(a >= 0, 1, -1).astype(np.int64)
+            h = np.where(a >= 0, 1, layer.lowest).astype(np.int64)
             activations.append(h)
         return Trace(tuple(preactivations), tuple(activations[:-1]))
 
@@ -188,6 +191,18 @@ class IntegerNetwork:
         scores, labels = self.scores(X), np.asarray(y, dtype=np.int64)
         wanted = labels[:, None] == (np.arange(scores.shape[1]) if scores.shape[1] > 1 else 1)
         return np.asarray(np.all((scores >= 0) == wanted, axis=1))
+
+    @property
+    def score_unit(self) -> int:
+        """The integer that stands for a score of 1."""
+        return self.architecture.unit(-1, self.scale)
+
+    def decided(self, trace: Trace) -> bool:
+        """Whether every hidden pre-activation of a trace that is below 0 keeps the margin of its layer."""
+        return not any(
+            self.architecture.layers[i].margin and np.any((a < 0) & (a > -self.architecture.margin(i, self.scale)))
+            for i, a in enumerate(trace.preactivations[:-1])
+        )
 
     @property
     def size_bits(self) -> int:
@@ -244,11 +259,16 @@ class IntegerNetwork:
             and all(map(np.array_equal, self.biases, other.biases))
         )
 
+    def _needs_newest(self) -> bool:
+        """Whether the network has a step activation or continuous weights, which version 1 did not know."""
+        layers = self.architecture.layers
+        return self.architecture.continuous or any(layer.activation == "step" for layer in layers)
+
     def to_dict(self) -> dict[str, Any]:
-        """Return the network as versioned JSON data."""
+        """Return the network as versioned JSON data, in the oldest version that can say it."""
         return {
             "format": FORMAT,
-            "version": VERSION,
+            "version": VERSION if self._needs_newest() else READABLE[0],
             "scale": self.scale,
             "architecture": self.architecture.to_dict(),
             "weights": [W.tolist() for W in self.weights],
@@ -260,9 +280,10 @@ class IntegerNetwork:
         """Rebuild a network from `to_dict`; a damaged or foreign object raises `ModelFileError`."""
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ModelFileError(f"not a network: the field 'format' must be {FORMAT!r}")
-        if data.get("version") != VERSION:
+        if data.get("version") not in READABLE:
             raise ModelFileError(
-                f"network format version {data.get('version')!r} is not readable by this release, which reads {VERSION}"
+                f"network format version {data.get('version')!r} is not readable by this release, "
+                f"which reads up to {VERSION}"
             )
         try:
             shape = Architecture.from_dict(data["architecture"])
