@@ -186,7 +186,7 @@ def test_architectures_must_fit_together():
     ternary = IntegerDomain.ternary()
     with pytest.raises(InputError, match="followed by"):
         Architecture((Dense(2, 3, ternary, None, "sign"), Dense(2, 1, ternary, None)))
-    with pytest.raises(InputError, match="sign activation"):
+    with pytest.raises(InputError, match="need an activation"):
         Architecture((Dense(2, 3, ternary, None), Dense(3, 1, ternary, None)))
     with pytest.raises(InputError, match="two classes"):
         Architecture.build(2, 1)

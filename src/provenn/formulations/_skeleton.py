@@ -5,16 +5,21 @@ to the solver), pre-activations ``a``, and for hidden layers ``u = 1`` iff ``a >
 
 * ``a^1 = x W^1 + s b^1`` and ``a^l = sum_i c^l_i + b^l``,
 * ``u = 1 => a >= 0``, ``u = 0 => a <= -1`` (one grid unit is exact on integer data),
-* products ``c = w h``, ``h = 2u - 1``: ``c - w + 2Pu <= 2P``, ``c + w - 2Pu <= 0``,
-  ``c - w - 2Pu >= -2P``, ``c + w + 2Pu >= 0``.
+* products ``c = w h`` of the sign, ``h = 2u - 1``: ``c - w + 2Pu <= 2P``, ``c + w - 2Pu <= 0``,
+  ``c - w - 2Pu >= -2P``, ``c + w + 2Pu >= 0``,
+* products of the step, ``h = u``: ``c <= Pu``, ``c >= -Pu``, ``c <= w + P(1 - u)``, ``c >= w - P(1 - u)``.
 
-Source: Thorbjarnarson & Yorke-Smith, arXiv 2009.03825; Toro Icarte et al., CP 2019. New here:
+Layers with continuous weights have continuous columns in real units, and ``u = 0 => a <= -margin``.
+
+Source: Thorbjarnarson & Yorke-Smith, arXiv 2009.03825; Toro Icarte et al., CP 2019; step activations and
+continuous weights: Kurtz & Bah, arXiv 2110.11382. New here:
 bounds of ``a`` for each sample, eps of one unit, merged samples, symmetry breaking.
 """
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,18 +43,21 @@ class Answer:
 
 
 class Affine(NamedTuple):
-    """Integers stored as ``shift + step * column``."""
+    """Integers stored as ``shift + step * column``; of a continuous box as ``denominator * column``."""
 
     columns: Integers
     shift: int
     step: int
+    denominator: int = 1
 
-    def terms(self, factor: Integers | int = 1) -> Terms:
+    def terms(self, factor: NDArray[Any] | int = 1) -> Terms:
         """Return ``factor * step * column``; the constant is `constant`."""
         return Terms(self.columns, np.asarray(factor) * self.step)
 
     def values(self, x: NDArray[np.float64]) -> Integers:
-        """Read the integers off a point."""
+        """Read the integers off a point, rounded to the grid."""
+        if self.denominator > 1:
+            return np.rint(x[self.columns] * self.denominator).astype(np.int64)
         return self.shift + self.step * np.rint(x[self.columns]).astype(np.int64)
 
 
@@ -90,6 +98,14 @@ class Skeleton:
         """Features whose weights are fixed at 0, bool of shape (n_features,)."""
         return ~self.dataset.live & self.architecture.layers[0].weights.has_zero
 
+    def unit(self, layer: int) -> int:
+        """Integers in one unit of the layer's pre-activation columns: 1, or more in a continuous layer."""
+        return self.architecture.unit(layer, self.dataset.scale) if self.architecture.layers[layer].continuous else 1
+
+    def margin(self, layer: int) -> float:
+        """Return the least distance from 0 of a pre-activation below 0, in units of its columns."""
+        return self.architecture.margin(layer, self.dataset.scale) / self.unit(layer)
+
     def bounds(self, layer: int) -> tuple[Integers, Integers]:
         """Interval of the pre-activations of a layer for each sample, two arrays of shape (n,)."""
         X = np.where(self.dead_inputs, 0, self.dataset.X)
@@ -108,31 +124,37 @@ class Skeleton:
 
     def _affine(self, name: str, domain: IntegerDomain, shape: tuple[int, ...], live: NDArray[np.bool_]) -> Affine:
         kind, layer = name[0], int(name[1:])
-        shift = 0 if domain.step == 1 else domain.low
+        shift, box = (0 if domain.step == 1 else domain.low), domain.continuous_box
 
-        def fill(answer: Answer) -> Integers:
-            part = answer.network.weights[layer] if kind == "W" else answer.network.biases[layer]
-            return (part - shift) // domain.step
+        def stored(part: Integers | int) -> Any:
+            return part / domain.denominator if box else (part - shift) // domain.step
 
-        low, high = ((edge - shift) // domain.step * live for edge in (domain.low, domain.high))
-        return Affine(self.builder.columns(name, shape, low, high, fill=fill), shift, domain.step)
+        def fill(answer: Answer) -> Any:
+            return stored(answer.network.weights[layer] if kind == "W" else answer.network.biases[layer])
+
+        low, high = (stored(edge) * live for edge in (domain.low, domain.high))
+        columns = self.builder.columns(name, shape, low, high, fill=fill, integer=not box)
+        return Affine(columns, shift, domain.step, domain.denominator)
 
     def _add_preactivations(self, layer: int) -> None:
         n, dense = self.dataset.n_samples, self.architecture.layers[layer]
         low, high = self.bounds(layer)
+        unit = self.unit(layer)
         a = self.builder.columns(
-            f"a{layer}", (n, dense.n_out), low[:, None], high[:, None],
-            fill=lambda answer: answer.trace.preactivations[layer],
+            f"a{layer}", (n, dense.n_out), low[:, None] / unit, high[:, None] / unit,
+            fill=lambda answer: answer.trace.preactivations[layer] / unit, integer=not dense.continuous,
         )  # fmt: skip
         self.preactivations.append(a)
         products = self._add_products(layer) if layer else None
         W, b, X = self.weights[layer], self.biases[layer], self.dataset.X
         scale = self.dataset.scale if layer == 0 else 1
+        factors = X / scale if dense.continuous else X
+        scale = 1 if dense.continuous else scale
         for j in range(dense.n_out):
             terms = [Terms(a[:, [j]], -1)]
             constant = np.zeros(n, dtype=np.int64)
             if products is None:
-                terms.append(W._replace(columns=W.columns[:, j]).terms(X))
+                terms.append(W._replace(columns=W.columns[:, j]).terms(factors))
                 constant += W.shift * X.sum(axis=1)
             else:
                 terms.append(Terms(products[:, :, j], 1))
@@ -147,28 +169,39 @@ class Skeleton:
             f"u{layer}", a.shape, 0, 1, fill=lambda answer: answer.trace.activations[layer] > 0
         )  # fmt: skip
         self.builder.rows([Terms(a.ravel()[:, None], 1)], lower=0, when=(u.ravel(), 1))
-        self.builder.rows([Terms(a.ravel()[:, None], 1)], upper=-1, when=(u.ravel(), 0))
+        self.builder.rows([Terms(a.ravel()[:, None], 1)], upper=-self.margin(layer), when=(u.ravel(), 0))
         self.firing.append(u)
 
     def _add_products(self, layer: int) -> Integers:
         """Add ``c_kij = w_ij h_ki`` and return its columns, shape (n, n_in, n_out)."""
         dense, W, u = self.architecture.layers[layer], self.weights[layer], self.firing[layer - 1]
-        n, P = len(u), dense.weights.bound
+        n, P = len(u), dense.weights.bound / dense.weights.denominator
         shape = (n, dense.n_in, dense.n_out)
         c = self.builder.columns(
-            f"c{layer}", shape, -P, P,
-            fill=lambda answer: answer.trace.activations[layer - 1][:, :, None] * answer.network.weights[layer],
+            f"c{layer}", shape, -P, P, integer=not dense.continuous,
+            fill=lambda answer: answer.trace.activations[layer - 1][:, :, None] * answer.network.weights[layer]
+            / dense.weights.denominator,
         )  # fmt: skip
-        w = np.broadcast_to(W.columns, shape).ravel()[:, None]
-        fires = np.broadcast_to(u[:, :, None], shape).ravel()[:, None]
-        flat = c.ravel()[:, None]
+        parts = [c, np.broadcast_to(W.columns, shape), np.broadcast_to(u[:, :, None], shape)]
+        add = self._sign_products if self.architecture.layers[layer - 1].lowest < 0 else self._step_products
+        add([part.ravel()[:, None] for part in parts], W, P)
+        return c
+
+    def _sign_products(self, columns: list[Integers], W: Affine, P: float) -> None:
+        c, w, u = columns
         for sign, slope, upper in ((-1, 2 * P, 2 * P), (1, -2 * P, 0)):
-            terms = [Terms(flat, 1), Terms(w, sign * W.step), Terms(fires, slope)]
+            terms = [Terms(c, 1), Terms(w, sign * W.step), Terms(u, slope)]
             self.builder.rows(terms, upper=upper - sign * W.shift)
         for sign, slope, lower in ((-1, -2 * P, -2 * P), (1, 2 * P, 0)):
-            terms = [Terms(flat, 1), Terms(w, sign * W.step), Terms(fires, slope)]
+            terms = [Terms(c, 1), Terms(w, sign * W.step), Terms(u, slope)]
             self.builder.rows(terms, lower=lower - sign * W.shift)
-        return c
+
+    def _step_products(self, columns: list[Integers], W: Affine, P: float) -> None:
+        c, w, u = columns
+        self.builder.rows([Terms(c, 1), Terms(u, -P)], upper=0)
+        self.builder.rows([Terms(c, 1), Terms(u, P)], lower=0)
+        self.builder.rows([Terms(c, 1), Terms(w, -W.step), Terms(u, P)], upper=P + W.shift)
+        self.builder.rows([Terms(c, 1), Terms(w, -W.step), Terms(u, -P)], lower=W.shift - P)
 
     @cached_property
     def _nonzero(self) -> list[tuple[Integers, Integers]]:
@@ -195,8 +228,27 @@ class Skeleton:
     def _only_if(self, part: Affine, switch: Integers, domain: IntegerDomain) -> None:
         """Add ``low * switch <= w <= high * switch``, one switch a weight."""
         w = part.columns.ravel()[:, None]
-        self.builder.rows([Terms(w, 1), Terms(switch[:, None], -domain.high)], upper=0)
-        self.builder.rows([Terms(w, 1), Terms(switch[:, None], -domain.low)], lower=0)
+        self.builder.rows([Terms(w, 1), Terms(switch[:, None], -domain.high / domain.denominator)], upper=0)
+        self.builder.rows([Terms(w, 1), Terms(switch[:, None], -domain.low / domain.denominator)], lower=0)
+
+    @cached_property
+    def _magnitudes(self) -> dict[int, Integers]:
+        return {}
+
+    def magnitudes(self, layer: int) -> Integers:
+        """Columns ``xi >= |w|`` of the weights of a layer, shape (n_in, n_out), in units of the weight columns."""
+        if layer not in self._magnitudes:
+            W, dense = self.weights[layer], self.architecture.layers[layer]
+            xi = self.builder.columns(
+                f"size{layer}", W.columns.shape, 0, dense.weights.bound / dense.weights.denominator,
+                fill=lambda answer: np.abs(answer.network.weights[layer]) / dense.weights.denominator,
+                integer=not dense.continuous,
+            )  # fmt: skip
+            flat, w = xi.ravel()[:, None], W.columns.ravel()[:, None]
+            for sign in (1, -1):
+                self.builder.rows([Terms(flat, 1), Terms(w, -sign * W.step)], lower=sign * W.shift)
+            self._magnitudes[layer] = xi
+        return self._magnitudes[layer]
 
     def kept(self, layer: int) -> Integers:
         """Binary columns of shape (n_l,): 1 where a hidden unit is kept; the others have zero weights."""
@@ -238,7 +290,8 @@ class Skeleton:
         if b is not None:
             terms.append(Terms(b.columns[:, None], np.array([base ** len(inputs)]) * b.step))
         if layer in self._kept:
-            terms.append(Terms(self._kept[layer][:, None], np.array([base ** (len(inputs) + 1)]) * 2))
+            top = Fraction(base ** (len(inputs) + 1) * 2, W.denominator)
+            terms.append(Terms(self._kept[layer][:, None], np.array([float(top)])))
         return terms
 
     def answer(self, network: IntegerNetwork) -> Answer:
@@ -278,7 +331,7 @@ def key_digits(architecture: Architecture, dead: NDArray[np.bool_], layer: int) 
     if dense.bias is not None:
         sizes.append(dense.bias.high - dense.bias.low + 1)
     base = max(sizes)
-    digits = max(1, int(np.log(KEY_LIMIT) / np.log(base)))
+    digits = 0 if dense.continuous and dense.bias is not None else max(1, int(np.log(KEY_LIMIT) / np.log(base)))
     inputs = np.flatnonzero(~dead) if layer == 0 else np.arange(dense.n_in)
     return base, inputs[:digits].astype(np.int64)
 

@@ -23,8 +23,9 @@ class Model(Protocol):
         Where rows, columns and costs go. `fill` callbacks of columns get a `State`.
     preactivations : list of ndarray of shape (n, n_l)
         Columns of ``a`` of every layer (the first in grid units); the last are the scores.
+        Of continuous layers they are in real units: `unit` integers make 1.
     firing : list of ndarray of shape (n, n_l)
-        Binary columns of the hidden layers: 1 where the unit's activation is +1.
+        Binary columns of the hidden layers: 1 where the unit fires.
     exact_at : tuple of ndarray of shape (n, n_outputs)
         Scores at which a loss that is modelled by an outer approximation must be exact.
     """
@@ -40,12 +41,24 @@ class Model(Protocol):
         """Binary columns for the weights and biases of every layer: 1 where they may be non-zero."""
         ...
 
+    def magnitudes(self, layer: int) -> Integers:
+        """Columns ``xi >= |w|`` of the weights of a layer, shape (n_in, n_out), in units of the weight columns."""
+        ...
+
     def kept(self, layer: int) -> Integers:
         """Binary columns of shape (n_l,): 1 where a hidden unit is kept; the others have zero weights."""
         ...
 
     def bounds(self, layer: int) -> tuple[Integers, Integers]:
         """Interval of the pre-activations of a layer for each sample, two arrays of shape (n,)."""
+        ...
+
+    def unit(self, layer: int) -> int:
+        """Integers in one unit of the layer's pre-activation columns: 1, or more where they are continuous."""
+        ...
+
+    def margin(self, layer: int) -> float:
+        """Return the least distance from 0 of a pre-activation below 0, in units of its columns."""
         ...
 
     def approximate(self) -> None:
@@ -188,27 +201,33 @@ def output_bound(architecture: Architecture, dataset: Dataset) -> int:
     With hidden layers the bound of a score, ``n_{L-1} P + P_bias``; without, the mean over the
     samples of the sum of the features (published as mean(X) * n_0), rounded to a grid unit.
     """
+    last = architecture.layers[-1]
     if architecture.hidden:
-        last = architecture.layers[-1]
         return last.n_in * last.weights.bound + (last.bias.bound if last.bias is not None else 0)
     total = weighted_sum(dataset.X.sum(axis=1), dataset.multiplicity)
-    return max(1, abs(round(Fraction(total, dataset.total))))
+    return max(1, abs(round(Fraction(total * last.weights.denominator, dataset.total))))
+
+
+def score_margin(architecture: Architecture, dataset: Dataset) -> int:
+    """Return how far below 0, in integers, a score must be that a loss takes for negative; 1 on an integer grid."""
+    return architecture.margin(-1, dataset.scale)
 
 
 def all_good_value(network: IntegerNetwork, dataset: Dataset) -> bool:
-    """Whether every sample is classified all-good: its output >= 0, the others < 0."""
-    return bool(network.all_good(dataset.X, dataset.y).all())
+    """Whether every sample is classified all-good: its output >= 0, the others < 0 by the margin."""
+    targets, scores = dataset.targets(network.architecture.n_outputs), network.scores(dataset.X)
+    return bool(np.where(targets > 0, scores >= 0, scores <= -score_margin(network.architecture, dataset)).all())
 
 
 def add_all_good(model: Model) -> None:
-    """Require of every sample that its output is >= 0 and the others are <= -1."""
+    """Require of every sample that its output is >= 0 and the others are below it by the margin."""
     targets = model.dataset.targets(model.architecture.n_outputs)
     scores = model.preactivations[-1]
     one = np.ones((1, 1))
     if (targets > 0).any():
         model.builder.rows([Terms(scores[targets > 0][:, None], one)], lower=0)
     if (targets < 0).any():
-        model.builder.rows([Terms(scores[targets < 0][:, None], one)], upper=-1)
+        model.builder.rows([Terms(scores[targets < 0][:, None], one)], upper=-model.margin(-1))
 
 
 __all__ = [
@@ -223,5 +242,6 @@ __all__ = [
     "add_all_good",
     "all_good_value",
     "output_bound",
+    "score_margin",
     "weighted_sum",
 ]

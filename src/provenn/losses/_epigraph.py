@@ -18,28 +18,31 @@ def add_epigraph(model: Model, curve: ConvexCurve) -> None:
     convex hull of the integer table T; because e is an integer and T is within less than
     one unit of its hull, the smallest e is T itself. Over longer ranges the rows are
     tangents at spread points and at the model's `exact_at` scores: the model then bounds
-    the loss from below and is exact at those scores.
+    the loss from below and is exact at those scores. Score columns of a continuous layer
+    are in real units, and so are the tangents.
 
     Parameters
     ----------
     model : Model
     curve : Curve with a convex code
     """
-    targets = model.dataset.targets(model.architecture.n_outputs)
+    targets, unit = model.dataset.targets(model.architecture.n_outputs), model.unit(-1)
     lows, highs = model.bounds(len(model.architecture.layers) - 1)
     reach = int(max(abs(lows).max(), abs(highs).max()))
     top = int(curve.exact(np.array([-reach]))[0])
-    columns = model.builder.columns("loss", targets.shape, 0, top, fill=lambda state: _table(curve, state, targets))
+    columns = model.builder.columns(
+        "loss", targets.shape, 0, top, fill=lambda state: _table(curve, state, targets), integer=unit == 1
+    )
     model.builder.minimise(columns, np.broadcast_to(model.dataset.multiplicity[:, None], targets.shape))
     e, a, t = columns.ravel(), model.preactivations[-1].ravel(), targets.ravel()
-    if 2 * reach + 1 <= TABLE_LIMIT:
+    if unit == 1 and 2 * reach + 1 <= TABLE_LIMIT:
         q, p, c = _hull(curve, reach)
         _add_rows(model, (e, a, t), q[None, :], p[None, :], c[None, :])
         return
     model.approximate()
     points = np.unique(np.linspace(-reach, reach, TANGENTS).astype(np.int64))
     for z in (points[None, :], *((targets * scores).reshape(-1, 1) for scores in model.exact_at)):
-        q, p, c = _tangents(curve, z, reach)
+        q, p, c = _tangents(curve, z, reach, unit)
         _add_rows(model, (e, a, t), q, p, c)
 
 
@@ -79,19 +82,19 @@ def _above(z: Integers, T: Integers, i: int, j: int, k: int) -> bool:
     return int(T[j] - T[i]) * int(z[k] - z[i]) >= int(T[k] - T[i]) * int(z[j] - z[i])
 
 
-def _tangents(curve: ConvexCurve, z: Integers, reach: int) -> tuple[Integers, Integers, Integers]:
-    """Return valid rows ``q e - p z >= c`` that are within rounding of tight at the given z.
+def _tangents(curve: ConvexCurve, z: Integers, reach: int, unit: int = 1) -> tuple[Integers, Integers, Integers]:
+    """Return valid rows ``q e - p z / unit >= c`` that are within rounding of tight at the given z.
 
-    The slope p / q is the derivative rounded to 2^-SLOPE_BITS. The least value of
-    ``q (f(z) - slack) - p z`` over the range lies between z and the point where the exact
+    The slope p / q is the derivative rounded to 2^-SLOPE_BITS, or to 1 in real units. The least value of
+    ``q (f(z) - slack) - p z / unit`` over the range lies between z and the point where the exact
     slope is p / q; a golden-section search finds it, lowered by a float margin.
     """
     _, slope, _ = curve_points(curve.code, *curve.parameters, z.astype(np.float64))
-    q = np.full(z.shape, 2**SLOPE_BITS, dtype=np.int64)
-    p = np.rint(slope * q).astype(np.int64)
+    q = np.full(z.shape, 2**SLOPE_BITS if unit == 1 else 1, dtype=np.int64)
+    p = np.rint(slope * unit * q).astype(np.int64)
 
     def height(at: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(curve_points(curve.code, *curve.parameters, at)[0] - curve.slack - p / q * at)
+        return np.asarray(curve_points(curve.code, *curve.parameters, at)[0] - curve.slack - p / q * (at / unit))
 
     low, high = np.full(z.shape, -float(reach)), np.full(z.shape, float(reach))
     for _ in range(100):

@@ -17,7 +17,7 @@ from provenn.network import Architecture, Dataset, IntegerNetwork
 class CrossEntropy(Loss):
     """Sum over samples of ``log(sum_c exp(s_c / tau)) - s_y / tau``, in micro-nats.
 
-    ``s`` are the scores in real units (grid units / scale without hidden layer). A single
+    ``s`` are the scores in real units. A single
     output s stands for the two scores 0 and s, which is the logistic loss. Each term is rounded
     once to an integer number of micro-nats. The loss has no MILP: searches and gradient
     training minimise it, and no bound is proven.
@@ -53,7 +53,7 @@ class CrossEntropy(Loss):
         scores = network.scores(dataset.X)
         if scores.shape[1] == 1:
             scores = np.column_stack([np.zeros_like(scores), scores])
-        tau = self.temperature * (1 if network.architecture.hidden else dataset.scale)
+        tau = self.temperature * network.architecture.unit(-1, dataset.scale)
         ahead = scores - scores[np.arange(len(scores)), dataset.y][:, None]
         top = ahead.max(axis=1)
         value = MICRO * (top / tau + np.log(np.exp((ahead - top[:, None]) / tau).sum(axis=1)))

@@ -56,7 +56,7 @@ class LogisticCurve:
 class Logistic(SeparableLoss):
     """Sum over samples and outputs of ``log(1 + exp(-t a / tau))``, in micro-nats.
 
-    ``a`` is the score in real units (grid units / scale without hidden layer), ``t`` the
+    ``a`` is the score in real units, ``t`` the
     label as +1 or -1. Each term is rounded once to an integer number of micro-nats; that
     table is the loss, the same for every engine.
 
@@ -89,7 +89,7 @@ class Logistic(SeparableLoss):
 
     def curve(self, architecture: Architecture, dataset: Dataset) -> LogisticCurve:
         """Return the table for signed scores in their own units."""
-        return LogisticCurve(self.temperature * (1 if architecture.hidden else dataset.scale))
+        return LogisticCurve(self.temperature * architecture.unit(-1, dataset.scale))
 
     def additive(self, architecture: Architecture) -> bool:
         """Each term belongs to one sample."""

@@ -5,9 +5,10 @@ from fractions import Fraction
 from typing import ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from provenn.errors import InputError
-from provenn.losses._base import Integers, Loss, Model, Terms, weighted_sum
+from provenn.losses._base import Integers, Loss, Model, Terms, score_margin, weighted_sum
 from provenn.network import Architecture, Dataset, IntegerNetwork
 
 
@@ -19,7 +20,8 @@ class MaxCorrect(Loss):
     j < label and ``a_label >= a_j`` for j > label. ``published``: exactly one output fires
     (``o = 1 => a >= 0``, ``o = 0 => a <= -1``) on every sample, a hard condition, and the
     sample is wrong unless that output is its label. With one output both count
-    ``(a >= 0) != label``.
+    ``(a >= 0) != label``. Where the output layer is continuous, a strict inequality asks
+    for its margin: ``a < 0`` for ``a <= -margin``.
 
     Parameters
     ----------
@@ -57,12 +59,14 @@ class MaxCorrect(Loss):
     def value(self, network: IntegerNetwork, dataset: Dataset) -> int | None:
         """Count wrong samples; None when the published rule's condition fails."""
         if self._one_fires(network.architecture):
-            fired = network.scores(dataset.X) >= 0
-            if np.any(fired.sum(axis=1) != 1):
+            scores = network.scores(dataset.X)
+            fired = scores >= 0
+            quiet = scores <= -score_margin(network.architecture, dataset)
+            if np.any(fired.sum(axis=1) != 1) or not np.all(fired | quiet):
                 return None
             wrong = ~fired[np.arange(dataset.n_samples), dataset.y]
         else:
-            wrong = network.predict(dataset.X) != dataset.y
+            wrong = _wrong(network.scores(dataset.X), dataset.y, score_margin(network.architecture, dataset))
         return weighted_sum(wrong.astype(np.int64), dataset.multiplicity)
 
     def additive(self, architecture: Architecture) -> bool:
@@ -77,7 +81,8 @@ class MaxCorrect(Loss):
         """Return 1 where the only output has the wrong sign."""
         if architecture.n_outputs > 1:
             return None
-        return ((scores >= 0) != (dataset.y[:, None] == 1)).astype(np.int64)
+        below = score_margin(architecture, dataset)
+        return np.where(dataset.y[:, None] == 1, scores < 0, scores > -below).astype(np.int64)
 
     def _one_fires(self, architecture: Architecture) -> bool:
         return self.rule == "published" and architecture.n_outputs > 1
@@ -95,8 +100,9 @@ class MaxCorrect(Loss):
         """Columns: 1 where the sample may be wrong; of equal samples at most one class is right."""
         data = model.dataset
         wrong = model.builder.columns(
-            "wrong", (data.n_samples,), 0, 1, fill=lambda state: state.network.predict(data.X) != data.y
-        )
+            "wrong", (data.n_samples,), 0, 1,
+            fill=lambda state: _wrong(state.trace.scores, data.y, score_margin(model.architecture, data)),
+        )  # fmt: skip
         model.builder.minimise(wrong, data.multiplicity)
         _, group, size = np.unique(data.X, axis=0, return_inverse=True, return_counts=True)
         for g in np.flatnonzero(size > 1):
@@ -107,7 +113,7 @@ class MaxCorrect(Loss):
     def _add_single(self, model: Model) -> None:
         t = model.dataset.targets(1)[:, 0]
         scores, wrong = model.preactivations[-1], self._wrong(model)
-        model.builder.rows([Terms(scores, t[:, None])], lower=np.where(t > 0, 0, 1), when=(wrong, 0))
+        model.builder.rows([Terms(scores, t[:, None])], lower=np.where(t > 0, 0, model.margin(-1)), when=(wrong, 0))
 
     def _add_argmax(self, model: Model) -> None:
         y, scores, wrong = model.dataset.y, model.preactivations[-1], self._wrong(model)
@@ -115,7 +121,7 @@ class MaxCorrect(Loss):
             rows = np.flatnonzero(y != j)
             own, other = scores[rows, y[rows]], scores[rows, j]
             terms = [Terms(own[:, None], 1.0), Terms(other[:, None], -1.0)]
-            model.builder.rows(terms, lower=(j < y[rows]).astype(float), when=(wrong[rows], 0))
+            model.builder.rows(terms, lower=(j < y[rows]) * model.margin(-1), when=(wrong[rows], 0))
 
     def _add_published(self, model: Model) -> None:
         data, scores = model.dataset, model.preactivations[-1]
@@ -123,6 +129,16 @@ class MaxCorrect(Loss):
         model.builder.rows([Terms(fires, 1.0)], lower=1, upper=1)
         flat = scores.ravel()[:, None]
         model.builder.rows([Terms(flat, 1.0)], lower=0, when=(fires.ravel(), 1))
-        model.builder.rows([Terms(flat, 1.0)], upper=-1, when=(fires.ravel(), 0))
+        model.builder.rows([Terms(flat, 1.0)], upper=-model.margin(-1), when=(fires.ravel(), 0))
         model.builder.minimise(fires[np.arange(data.n_samples), data.y], -data.multiplicity.astype(float))
         model.builder.offset += float(data.total)
+
+
+def _wrong(scores: Integers, y: Integers, margin: int) -> NDArray[np.bool_]:
+    """Tell which samples are wrong, where a strict inequality asks for a margin; bool of shape (n,)."""
+    if scores.shape[1] == 1:
+        return np.asarray(np.where(y == 1, scores[:, 0] < 0, scores[:, 0] > -margin))
+    lead = scores[np.arange(len(scores)), y][:, None] - scores
+    others = np.arange(scores.shape[1])
+    needed = np.where(others < y[:, None], margin, 0)
+    return np.asarray(np.any((lead < needed) & (others != y[:, None]), axis=1))

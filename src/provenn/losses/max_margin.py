@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from provenn.errors import InputError
 from provenn.losses._base import Integers, Loss, Model, Terms, add_all_good, all_good_value
 from provenn.network import Architecture, Dataset, IntegerNetwork
 
@@ -34,6 +35,11 @@ class MaxMargin(Loss):
 
     hard: ClassVar[bool] = True
     linear: ClassVar[bool] = True
+
+    def check(self, architecture: Architecture, dataset: Dataset) -> None:
+        """Refuse continuous weights, whose margins have another unit in every layer."""
+        if architecture.continuous:
+            raise InputError("max_margin adds up margins in grid units and needs integer weights in every layer")
 
     def unit(self, architecture: Architecture, dataset: Dataset) -> Fraction:
         """One unit is one grid unit."""

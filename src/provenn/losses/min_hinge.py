@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.errors import OverflowRiskError
+from provenn.errors import InputError, OverflowRiskError
 from provenn.losses._base import Integers, Model, SeparableLoss, output_bound
 from provenn.losses._curves import HINGE
 from provenn.losses._epigraph import add_epigraph
@@ -67,6 +67,11 @@ class MinHinge(SeparableLoss):
 
     def check(self, architecture: Architecture, dataset: Dataset) -> None:
         """Refuse grids on which the integer loss of a sample could leave int64."""
+        if architecture.layers[-1].continuous:
+            raise InputError(
+                "min_hinge counts in squares of the score's grid, which is too fine with continuous output weights; "
+                "choose loss='logistic', or integer weights in the output layer"
+            )
         B = output_bound(architecture, dataset)
         low, high = architecture.bounds(0, dataset.X, dataset.scale) if not architecture.hidden else (-B, B)
         reach = max(-int(np.min(low)), int(np.max(high)))

@@ -88,8 +88,9 @@ class SatMargin(Loss):
         model.builder.minimise(short, np.broadcast_to(data.multiplicity[:, None], t.shape))
         terms = [Terms(model.preactivations[-1].ravel()[:, None], 4.0 * t.ravel()[:, None])]
         if len(kept):
-            terms.append(Terms(kept[None, :], -float(last.weights.bound)))
-        model.builder.rows(terms, lower=B - len(kept) * last.weights.bound, when=(short.ravel(), 0))
+            terms.append(Terms(kept[None, :], -last.weights.bound / model.unit(-1)))
+        least = (B - len(kept) * last.weights.bound) / model.unit(-1)
+        model.builder.rows(terms, lower=least, when=(short.ravel(), 0))
 
 
 def _fewest(architecture: Architecture) -> int:

@@ -233,7 +233,9 @@ class Architecture:
             high = dense.weights.high * positive + dense.weights.low * negative
         else:
             corners = np.outer([self.layers[layer - 1].lowest, 1], [dense.weights.low, dense.weights.high])
-            low, high = (np.full(len(X), dense.n_in * int(end), dtype=np.int64) for end in (corners.min(), corners.max()))
+            low, high = (
+                np.full(len(X), dense.n_in * int(end), dtype=np.int64) for end in (corners.min(), corners.max())
+            )
             scale = 1
         if dense.bias is not None:
             low, high = low + scale * dense.bias.low, high + scale * dense.bias.high

@@ -129,8 +129,8 @@ class IntegerDomain:
         """Return the same interval in the units of another domain; between its integers all its multiples count."""
         if self.denominator == other.denominator:
             return self
-        ends = (trunc(Fraction(end * other.denominator, self.denominator)) for end in (self.low, self.high))
-        return IntegerDomain(*ends, 1, other.denominator)
+        low, high = (trunc(Fraction(end * other.denominator, self.denominator)) for end in (self.low, self.high))
+        return IntegerDomain(low, high, 1, other.denominator)
 
     def contains(self, values: NDArray[np.int64]) -> bool:
         """Whether every entry of an integer array is one of the values."""

@@ -15,7 +15,7 @@ from provenn.search._score_losses import ScoreLoss, sample_loss
 from provenn.search._state import BINARY, Bytes, Inputs, Ints, Longs, Shape, State
 
 Singles = NDArray[np.float32]
-Layout = tuple[Longs, Longs, Longs]
+Layout = tuple[Longs, Longs, Longs, Longs]
 
 
 class Space(NamedTuple):
@@ -79,26 +79,27 @@ def prepare(shape: Shape, state: State, layer: int, j: int, space: Space) -> Non
 
 @njit(cache=True, nogil=True)
 def flip(
-    layout: Layout, p: Ints, tail: Ints, signs: Bytes, outgoing: Ints, row: Ints, k: int, layer: int, j: int
+    layout: Layout, p: Ints, tail: Ints, activations: Bytes, outgoing: Ints, row: Ints, k: int, layer: int, j: int
 ) -> None:
     """Write into `row` the tail of sample k after unit j of a hidden layer flips.
 
-    `layout` holds `Shape.size`, `Shape.tail` and `Shape.flat`, `p` the parameters.
+    `layout` holds `Shape.size`, `Shape.tail`, `Shape.flat` and `Shape.lowest`, `p` the parameters.
     """
-    size, place, flat = layout
+    size, place, flat, lowest = layout
     for t in range(len(row)):
         row[t] = tail[k, t]
     at, begin = (size[1] + place[layer] if layer > 0 else 0), place[layer + 1]
-    change = -2 * signs[k, at + j]
+    change = 1 + lowest[layer] - 2 * activations[k, at + j]
     for u in range(size[layer + 2]):
         row[begin + u] += change * outgoing[u]
     for m in range(layer + 1, len(place) - 1):
-        at, n_in, base = size[1] + place[m], size[m + 1], flat[m + 1]
+        at, n_in, base, low = size[1] + place[m], size[m + 1], flat[m + 1], lowest[m]
         for u in range(n_in):
-            now = 1 if row[place[m] + u] >= 0 else -1
-            if now != signs[k, at + u]:
+            now = 1 if row[place[m] + u] >= 0 else low
+            if now != activations[k, at + u]:
+                change = 1 - low if now == 1 else low - 1
                 for v in range(size[m + 2]):
-                    row[place[m + 1] + v] += 2 * now * p[base + v * (n_in + 1) + u]
+                    row[place[m + 1] + v] += change * p[base + v * (n_in + 1) + u]
 
 
 @njit(cache=True, nogil=True)
@@ -115,7 +116,7 @@ def score(inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, layer: in
     elif layer == 0:
         _add_sparse_rows(inputs, state, j, space)
     else:
-        _add_signs(shape, state, layer, space)
+        _add_activations(shape, state, layer, space)
     for side in range(2):
         for m in range(1, gain.shape[1]):
             for i in range(gain.shape[2]):
@@ -144,25 +145,25 @@ def _weigh_critical(
 
     A sample with a >= 0 flips when a falls by at least a + 1, otherwise when it rises by -a.
     """
-    layout, rule, table = (shape.size, shape.tail, shape.flat), loss.rule, loss.table
-    first, p, tail, signs, now = state.first, state.parameters, state.tail, state.signs, state.loss
+    layout, rule, table = (shape.size, shape.tail, shape.flat, shape.lowest), loss.rule, loss.table
+    first, p, tail, activations, now = state.first, state.parameters, state.tail, state.activations, state.loss
     row, outgoing, found, value, bucket, ends = (
         space.row, space.outgoing, space.found, space.value, space.bucket, space.ends
     )  # fmt: skip
     label, weight, n_outputs = inputs.label, inputs.weight, shape.size[len(shape.tail)]
     begin, place, reach = shape.tail[len(shape.tail) - 1], shape.tail[layer] + j, space.gain.shape[1]
     wide, shallow = layer == 0 and inputs.kind != BINARY, len(shape.tail) == 2
-    count = _find_critical(inputs, shape, state, layer, j, space)
+    count, fall = _find_critical(inputs, shape, state, layer, j, space), shape.lowest[layer] - 1
     ends[:] = 0
     for e in range(count):
         k = found[e]
         a = first[j, k] if layer == 0 else tail[k, place]
         if shallow:
-            twice = -2 if a >= 0 else 2
+            change = fall if a >= 0 else -fall
             for t in range(n_outputs):
-                row[t] = tail[k, t] + twice * outgoing[t]
+                row[t] = tail[k, t] + change * outgoing[t]
         else:
-            flip(layout, p, tail, signs, outgoing, row, k, layer, j)
+            flip(layout, p, tail, activations, outgoing, row, k, layer, j)
         value[e] = weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k])
         bucket[e] = (reach if a >= 0 else 0) + (0 if wide else (a if a >= 0 else -a - 1))
         ends[bucket[e] + 1] += 1
@@ -218,35 +219,37 @@ def _add_sparse_rows(inputs: Inputs, state: State, j: int, space: Space) -> None
 
 
 @njit(cache=True, nogil=True)
-def _add_signs(shape: Shape, state: State, layer: int, space: Space) -> None:
-    gain, place, effect, ends, signs = space.gain, space.place, space.effect, space.ends, state.signs
-    n_in, reach = shape.size[layer], gain.shape[1]
+def _add_activations(shape: Shape, state: State, layer: int, space: Space) -> None:
+    """Add every critical sample's effect to the moves that flip it: a weight raises ``a`` where h is 1.
+
+    Where h is -1 it lowers ``a``, and where h is 0 it does nothing.
+    """
+    gain, place, effect, ends, activations = space.gain, space.place, space.effect, space.ends, state.activations
+    n_in, reach, zero = shape.size[layer], gain.shape[1], shape.lowest[layer - 1] == 0
     begin = shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0
     for b in range(2 * reach):
         side, m = b // reach, b % reach
         for at in range(ends[b], ends[b + 1]):
             k, half = place[at], np.float32(0.5) * effect[at]
+            gain[side, m, n_in] += effect[at]
+            if zero:
+                for i in range(n_in):
+                    gain[side, m, i] += effect[at] * np.float32(activations[k, begin + i])
+                continue
             for i in range(n_in):
-                part = half * np.float32(signs[k, begin + i])
+                part = half * np.float32(activations[k, begin + i])
                 gain[side, m, i] += half + part
                 gain[1 - side, m, i] += half - part
-            gain[side, m, n_in] += effect[at]
 
 
 @njit(cache=True, nogil=True)
 def _score_output(inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, j: int, space: Space) -> None:
     layer, rule, table = len(shape.tail) - 1, loss.rule, loss.table
     begin, n_in, gain, row = shape.tail[layer], shape.size[layer], space.gain, space.row
-    rows, signs, tail, now, label, weight = (
-        inputs.rows,
-        state.signs,
-        state.tail,
-        state.loss,
-        inputs.label,
-        inputs.weight,
-    )
+    tail, now, label, weight, place = state.tail, state.loss, inputs.label, inputs.weight, begin + j
     start, index, value = inputs.row_start, inputs.row_index, inputs.row_value
-    at, place, sparse = (shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0), begin + j, inputs.kind != BINARY
+    at, sparse = (shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0), inputs.kind != BINARY
+    h, zero = (inputs.rows, True) if layer == 0 else (state.activations, shape.lowest[layer - 1] == 0)
     for k in range(len(weight)):
         for t in range(len(row)):
             row[t] = tail[k, t]
@@ -265,16 +268,17 @@ def _score_output(inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, j
             row[place] = score - m - 1
             down = np.float32(weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k]))
             mean, slope = np.float32(0.5) * (up + down), np.float32(0.5) * (up - down)
-            for i in range(n_in):
-                if layer == 0:
-                    gain[0, m, i] += up * np.float32(rows[k, i])
-                    gain[1, m, i] += down * np.float32(rows[k, i])
-                else:
-                    part = slope * np.float32(signs[k, at + i])
-                    gain[0, m, i] += mean + part
-                    gain[1, m, i] += mean - part
             gain[0, m, n_in] += up
             gain[1, m, n_in] += down
+            if zero:
+                for i in range(n_in):
+                    gain[0, m, i] += up * np.float32(h[k, at + i])
+                    gain[1, m, i] += down * np.float32(h[k, at + i])
+                continue
+            for i in range(n_in):
+                part = slope * np.float32(h[k, at + i])
+                gain[0, m, i] += mean + part
+                gain[1, m, i] += mean - part
 
 
 @njit(cache=True, nogil=True)
@@ -282,8 +286,9 @@ def move(
     inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, layer: int, j: int, i: int, dv: int, space: Space
 ) -> float:
     """Change parameter i of a unit by dv, renew the state, and return the change of the loss."""
-    layout, rule, table, end = (shape.size, shape.tail, shape.flat), loss.rule, loss.table, len(shape.tail) - 1
-    first, p, tail, signs, now = state.first, state.parameters, state.tail, state.signs, state.loss
+    layout, end = (shape.size, shape.tail, shape.flat, shape.lowest), len(shape.tail) - 1
+    rule, table, p, activations = loss.rule, loss.table, state.parameters, state.activations
+    first, tail, now = state.first, state.tail, state.loss
     index, value, label, weight = inputs.col_index, inputs.col_value, inputs.label, inputs.weight
     row, outgoing, n_in = space.row, space.outgoing, shape.size[layer]
     begin, place, scores = inputs.col_start[min(i, n_in - 1)], shape.tail[layer] + j, shape.tail[end]
@@ -298,7 +303,9 @@ def move(
         if sparse:
             k, change = index[begin + e], dv if binary else dv * value[begin + e]
         elif i < n_in:
-            change = dv * signs[k, before + i]
+            change = dv * activations[k, before + i]
+            if change == 0:
+                continue
         a = first[j, k] if hidden_first else tail[k, place]
         if hidden_first:
             first[j, k] = a + change
@@ -307,12 +314,13 @@ def move(
         if layer < end:
             if (a >= 0) == (a + change >= 0):
                 continue
-            flip(layout, p, tail, signs, outgoing, row, k, layer, j)
+            flip(layout, p, tail, activations, outgoing, row, k, layer, j)
             for t in range(len(row)):
                 tail[k, t] = row[t]
-            for t in range(shape.tail[layer + 1], scores):
-                signs[k, shape.size[1] + t] = 1 if row[t] >= 0 else -1
-            signs[k, own] = -signs[k, own]
+            for m in range(layer + 1, end):
+                for t in range(shape.tail[m], shape.tail[m + 1]):
+                    activations[k, shape.size[1] + t] = 1 if row[t] >= 0 else shape.lowest[m]
+            activations[k, own] = 1 + shape.lowest[layer] - activations[k, own]
         else:
             for t in range(len(row)):
                 row[t] = tail[k, t]

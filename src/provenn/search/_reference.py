@@ -43,8 +43,10 @@ def _losses_after(
         scores = trace.scores.copy()
         scores[:, j] += change
         return sample_losses(loss, scores, dataset.y)
-    flips = np.where(a + change >= 0, 1, -1) - trace.activations[layer][:, j]
+    layers = network.architecture.layers
+    flips = np.where(a + change >= 0, 1, layers[layer].lowest) - trace.activations[layer][:, j]
     below = trace.preactivations[layer + 1] + flips[:, None] * network.weights[layer + 1][j]
-    for W, b in zip(network.weights[layer + 2 :], network.biases[layer + 2 :], strict=True):
-        below = np.where(below >= 0, 1, -1) @ W + b
+    for number in range(layer + 2, len(layers)):
+        h = np.where(below >= 0, 1, layers[number - 1].lowest)
+        below = h @ network.weights[number] + network.biases[number]
     return sample_losses(loss, below, dataset.y)

@@ -66,6 +66,8 @@ class Shape(NamedTuple):
     flat : ndarray of shape (L,), int64
         Where a layer's parameters begin in `State.parameters`: units one after the other, each
         with its incoming weights and then its bias.
+    lowest : ndarray of shape (L,), int64
+        Activation of a unit that does not fire: -1 (sign) or 0 (step); without meaning for the output layer.
     low, high, step : ndarray of shape (2, L), int64
         Domains of weights (row 0) and biases (row 1); a layer without biases has low = high = 0.
     fixed : ndarray of bool
@@ -75,6 +77,7 @@ class Shape(NamedTuple):
     size: Longs
     tail: Longs
     flat: Longs
+    lowest: Longs
     low: Longs
     high: Longs
     step: Longs
@@ -90,8 +93,8 @@ class State(NamedTuple):
         See `Shape.flat`.
     first : ndarray of shape (n_1, n), int32
         Pre-activations of the first hidden layer, a row a unit; without hidden layers no rows.
-    signs : ndarray of shape (n, n_1 + ... + n_{L-1}), int8
-        Activations of all hidden layers.
+    activations : ndarray of shape (n, n_1 + ... + n_{L-1}), int8
+        Of all hidden layers: 1, or the layer's `Shape.lowest`.
     tail : ndarray of shape (n, n_2 + ... + n_L), int32
         Pre-activations of the later layers, a row a sample; the last are the scores.
     loss : ndarray of shape (n,), float64
@@ -100,7 +103,7 @@ class State(NamedTuple):
 
     parameters: Ints
     first: Ints
-    signs: Bytes
+    activations: Bytes
     tail: Ints
     loss: Floats
 
@@ -144,6 +147,7 @@ def shape_of(architecture: Architecture, dataset: Dataset) -> Shape:
         size,
         np.concatenate([[0, 0], np.cumsum(size[2:])])[: len(layers)].astype(np.int64),
         np.concatenate([[0], np.cumsum((size[:-1] + 1) * size[1:])])[:-1].astype(np.int64),
+        np.array([layer.lowest for layer in layers], dtype=np.int64),
         table("low"),
         table("high"),
         table("step"),
@@ -183,14 +187,15 @@ def state_of(network: IntegerNetwork, dataset: Dataset, loss: ScoreLoss, noise: 
         before, activations = trace.preactivations, trace.activations
     else:
         first = network.trace(dataset.X).preactivations[0] + noise
-        rest = later_layers(network).trace(np.where(first >= 0, 1, -1))
+        h = np.where(first >= 0, 1, network.architecture.layers[0].lowest)
+        rest = later_layers(network).trace(h)
         before = (first, *rest.preactivations)
-        activations = (np.where(first >= 0, 1, -1), *rest.activations)
-    signs = np.concatenate(activations, axis=1).astype(np.int8) if hidden else np.zeros((n, 0), dtype=np.int8)
+        activations = (h, *rest.activations)
+    joined = np.concatenate(activations, axis=1).astype(np.int8) if hidden else np.zeros((n, 0), dtype=np.int8)
     top = np.ascontiguousarray(before[0].T, dtype=np.int32) if hidden else np.zeros((0, n), dtype=np.int32)
     tail = np.concatenate(before[1:] if hidden else before, axis=1).astype(np.int32)
     values = sample_losses(loss, before[-1], dataset.y)
-    return State(flatten(network), top, np.ascontiguousarray(signs), np.ascontiguousarray(tail), values)
+    return State(flatten(network), top, np.ascontiguousarray(joined), np.ascontiguousarray(tail), values)
 
 
 def later_layers(network: IntegerNetwork) -> IntegerNetwork:

@@ -9,11 +9,15 @@ from numpy.typing import NDArray
 from provenn.errors import InputError
 from provenn.formulations import Encoding, Problem
 from provenn.milp import Event, Limits, Solution
+from provenn.milp.centre import centre
 from provenn.network import IntegerNetwork
 from provenn.solvers import Solver
 from provenn.status import Status
 from provenn.trainers._base import OnProgress, Proof, Record, Trainer, TrainResult, whole_bound
 from provenn.trainers._start import warm_up
+
+FLOAT_ROWS = 1e-6
+"""Violation that rows with float coefficients may show; the network itself is checked in integers."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class Exact(Trainer):
         record = Record(problem, on_progress)
         try:
             record.begin(start)
-            warm_up(record, limits)
+            if not problem.architecture.continuous:
+                warm_up(record, limits)
             proof = MilpProof(self.solver, record).run(limits)
         except KeyboardInterrupt:
             return record.finish(Status.INTERRUPTED, None)
@@ -105,15 +110,31 @@ class MilpProof:
         record = self.record
 
         def on_event(event: Event) -> None:
-            network = None if event.x is None else _decoded(encoding, event.x)
-            if network is not None:
-                record.offer(network)
+            if event.x is not None:
+                self._offer(encoding, event.x, event.objective)
             self._raise_bound(event.bound)
 
         start = None if record.network is None else encoding.encode(record.network)
         hooks = {"stopped": self.stopped, "paused": self.paused}
         given = {name: hook for name, hook in hooks.items() if hook is not None}
         return self.solver.solve(encoding.milp, record.remaining(limits), start, on_event, **given)
+
+    def _offer(
+        self, encoding: Encoding, x: NDArray[np.float64], claim: float | None
+    ) -> tuple[IntegerNetwork | None, int | None]:
+        """Offer the network of a point; return it and its exact value, None where it breaks a hard condition.
+
+        Rounding continuous weights to the grid can lose activations that a solver left within its
+        tolerance. Then the point first moves into the middle of its activations.
+        """
+        network = _decoded(encoding, x)
+        value = None if network is None else self.record.offer(network)
+        if not self.record.problem.architecture.continuous or _reached(value, claim):
+            return network, value
+        middle = centre(encoding.milp, x)
+        moved = None if middle is None else _decoded(encoding, middle)
+        other = None if moved is None else self.record.offer(moved)
+        return (network, value) if other is None or (value is not None and value <= other) else (moved, other)
 
     def _raise_bound(self, bound: float | None) -> None:
         self.record.raise_bound(whole_bound(bound, self.solver.exact), prover_name(self.solver))
@@ -123,11 +144,11 @@ class MilpProof:
         if solution.status is Status.INFEASIBLE and self.record.network is not None:
             return Status.REJECTED, "the solver calls the model infeasible, and a network satisfies it"
         if solution.x is not None:
-            network = _decoded(encoding, solution.x)
+            network, value = self._offer(encoding, solution.x, solution.objective)
             if network is None:
                 return Status.REJECTED, "the solver's weights are outside their domains"
-            value, violation = self.record.offer(network), encoding.milp.violation(encoding.encode(network))
-            if value is None or violation > 0:
+            violation = encoding.milp.violation(encoding.encode(network))
+            if value is None or violation > (FLOAT_ROWS if self.record.problem.architecture.continuous else 0):
                 return Status.REJECTED, f"the solver's network violates the model by {float(violation):g}"
             if not _credible(solution, value, encoding.relaxed):
                 return (
@@ -144,6 +165,11 @@ def _decoded(encoding: Encoding, x: NDArray[np.float64]) -> IntegerNetwork | Non
         return encoding.decode(x)
     except InputError:
         return None
+
+
+def _reached(value: int | None, claim: float | None) -> bool:
+    """Whether a network is as good as its solver said, up to float error."""
+    return value is not None and claim is not None and value <= claim + 1e-4 + 1e-6 * abs(claim)
 
 
 def _credible(solution: Solution, value: int, relaxed: bool) -> bool:
