@@ -143,10 +143,10 @@ def _points(card: Mapping[str, Any]) -> Table:
     table.add_column("points", justify="right")
     table.add_column("counted")
     for point in card["points"]:
-        span = f"in proportion, {point['low']:.6g} gives 0 and {point['high']:.6g} gives {point['points']:+d}"
+        span = f"in proportion, {point['low']:.6g} gives 0 and {point['high']:.6g} gives {point['points']:+.6g}"
         counted = span if point["kind"] == "grid" else "when true"
-        table.add_row(Text(point["feature"]), f"{point['points']:+d}", Text(counted, style="dim"))
-    table.add_row("intercept", f"{card['intercept']:+d}", Text("always", style="dim"))
+        table.add_row(Text(point["feature"]), f"{point['points']:+.6g}", Text(counted, style="dim"))
+    table.add_row("intercept", f"{card['intercept']:+.6g}", Text("always", style="dim"))
     return table
 
 

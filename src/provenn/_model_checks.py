@@ -58,8 +58,8 @@ def _check_types(data: dict[str, Any], expected: dict[str, tuple[type, ...]], wh
 
 
 def _check_score_card(card: dict[str, Any]) -> None:
-    _check_types(card, {"target": (str,), "intercept": (int,), "points": (list,), "risk": (list,)}, "score_card.")
-    point: dict[str, tuple[type, ...]] = {"feature": (str,), "points": (int,), "kind": (str,)}
+    _check_types(card, {"target": (str,), "intercept": (int, float), "points": (list,), "risk": (list,)}, "score_card.")
+    point: dict[str, tuple[type, ...]] = {"feature": (str,), "points": (int, float), "kind": (str,)}
     number = (int, float)
     ends = {"low": number, "high": number}
     risk = {"from": number, "to": number, "risk": number, "samples": (int,), "observed": (int, float, type(None))}

@@ -1,7 +1,9 @@
 """Turns the strings and numbers that people give into domains, losses and trainers."""
 
 import os
-from numbers import Integral
+from collections.abc import Sequence
+from dataclasses import replace
+from numbers import Integral, Real
 from typing import Any
 
 from provenn import registry
@@ -10,7 +12,7 @@ from provenn.formulations import Problem
 from provenn.losses import Loss
 from provenn.losses.cross_entropy import CrossEntropy
 from provenn.losses.logistic import Logistic
-from provenn.network import IntegerDomain
+from provenn.network import Architecture, IntegerDomain
 from provenn.solvers import Solver
 from provenn.trainers import Trainer
 from provenn.trainers.agreement import Agreement
@@ -21,16 +23,68 @@ from provenn.trainers.gradient import Gradient
 from provenn.trainers.hull import Hull
 from provenn.trainers.portfolio import Portfolio
 
+KINDS = ("integer", "continuous")
+LARGEST_BOX = FREE_BIAS = 127
 
-def domain_of(bound: Any, what: str = "weight_bound") -> IntegerDomain:
-    """Turn 1, 3, ..., "binary", "ternary" or an `IntegerDomain` into a domain."""
+
+def domain_of(bound: Any, what: str = "weight_bound", kind: str = "integer") -> IntegerDomain:
+    """Turn 1, 3, ..., "binary", "ternary", an `IntegerDomain`, or the bound of a continuous box, into a domain."""
     if isinstance(bound, IntegerDomain):
         return bound
+    if kind == "continuous":
+        if isinstance(bound, Real) and not isinstance(bound, bool) and 0 < bound <= LARGEST_BOX:
+            return IntegerDomain.continuous(float(bound))
+        raise InputError(f"{what} of continuous weights must be a number above 0 and up to 127, got {bound!r}")
     if bound in ("binary", "ternary"):
         return IntegerDomain.binary() if bound == "binary" else IntegerDomain.ternary()
     if isinstance(bound, Integral) and not isinstance(bound, bool):
         return IntegerDomain.symmetric(int(bound))
     raise InputError(f"{what} must be a whole number from 1 to 127, 'binary', 'ternary' or a domain, got {bound!r}")
+
+
+def kinds_of(weights: Any, n_layers: int) -> tuple[str, ...]:
+    """Turn "integer", "continuous" or one of them for each layer into one for each layer."""
+    kinds = (weights,) * n_layers if isinstance(weights, str) else tuple(weights)
+    if not set(kinds) <= set(KINDS):
+        raise InputError(f"weights must be 'integer' or 'continuous', or one of them for each layer, got {weights!r}")
+    if len(kinds) != n_layers:
+        raise InputError(f"weights names {len(kinds)} layers, and the network has {n_layers}")
+    return kinds
+
+
+def architecture_of(
+    n_features: int,
+    n_classes: int,
+    hidden: Sequence[int],
+    activation: Any,
+    weights: Any,
+    weight_bound: Any,
+    bias_bound: Any,
+) -> Architecture:
+    """Turn the parameters of an estimator into an architecture.
+
+    A bias bound of "auto" is the domain of the weights with hidden layers, -127..127 without; in
+    continuous layers as far as the weighted sum of inputs within -1..1 reaches.
+    """
+    if activation not in ("sign", "step"):
+        raise InputError(f"unknown activation {activation!r}: choose 'sign' or 'step'")
+    kinds = kinds_of(weights, len(hidden) + 1)
+    domains = [domain_of(weight_bound, kind=kind) for kind in kinds]
+    shape = Architecture.build(n_features, n_classes, hidden, domains, None, activation=activation)
+    layers = []
+    for layer, kind in zip(shape.layers, kinds, strict=True):
+        bias: IntegerDomain | None = layer.weights
+        if bias_bound is None:
+            bias = None
+        elif not isinstance(bias_bound, str) or bias_bound != "auto":
+            bias = domain_of(bias_bound, "bias_bound", kind).in_units_of(layer.weights)
+        elif kind == "continuous":
+            reach = layer.n_in * layer.weights.bound / layer.weights.denominator
+            bias = IntegerDomain.continuous(min(float(LARGEST_BOX), reach)).in_units_of(layer.weights)
+        elif not hidden:
+            bias = IntegerDomain.symmetric(FREE_BIAS)
+        layers.append(replace(layer, bias=bias))
+    return Architecture(tuple(layers))
 
 
 def loss_of(loss: str | Loss, temperature: float) -> Loss:

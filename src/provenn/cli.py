@@ -62,6 +62,10 @@ def train(
         str | None, typer.Option(metavar="COL", help="Column of the labels; sets from sklearn: name it themselves.")
     ] = None,
     hidden: Annotated[str, typer.Option(metavar="N,N", help="Units of each hidden layer, e.g. 16,16.")] = "",
+    activation: Annotated[str, typer.Option(metavar="NAME", help="Of hidden units: sign or step.")] = "sign",
+    weights: Annotated[
+        str, typer.Option(metavar="KIND", help="integer or continuous; or one of them for each layer, by commas.")
+    ] = "integer",
     weight_bound: Annotated[
         str, typer.Option(metavar="P", help="Weights are -P..P, P from 1 to 127; or binary, ternary.")
     ] = "1",
@@ -87,6 +91,10 @@ def train(
         str, typer.Option(metavar="PRICE", help="Cost of a non-zero weight, added to the loss; or auto.")
     ] = "0",
     neuron_price: Annotated[float, typer.Option(help="Cost of a hidden neuron, added to the loss.")] = 0.0,
+    l1_price: Annotated[float, typer.Option(help="Cost of the sum of absolute weights.")] = 0.0,
+    l2_price: Annotated[float, typer.Option(help="Cost of the sum of squared weights.")] = 0.0,
+    parts: Annotated[int | None, typer.Option(metavar="N", help="Of solver splitting: parts of the data.")] = None,
+    batch_size: Annotated[int | None, typer.Option(metavar="N", help="Of solver splitting: rows a round.")] = None,
     quantize: Annotated[
         str, typer.Option(metavar="HOW", help="Numeric columns: grid (scaled) or thermometer (bits).")
     ] = "grid",
@@ -115,8 +123,12 @@ def train(
 
     options = {
         "hidden_layer_sizes": _sizes(hidden),
-        "weight_bound": _bound(weight_bound, "--weight-bound"),
-        "bias_bound": None if bias_bound == "none" else _bound(bias_bound, "--bias-bound", ("auto", "none")),
+        "activation": _one_of(activation, ("sign", "step"), "--activation"),
+        "weights": _kinds(weights),
+        "weight_bound": _bound(weight_bound, "--weight-bound", fractions="continuous" in weights),
+        "bias_bound": None
+        if bias_bound == "none"
+        else _bound(bias_bound, "--bias-bound", ("auto", "none"), fractions="continuous" in weights),
         "loss": _one_of(loss, LOSSES, "--loss"),
         "temperature": _number_or_auto(temperature, "--temperature"),
         "solver": _one_of(solver, SOLVERS, "--solver"),
@@ -129,6 +141,10 @@ def train(
         "fan_in": fan_in,
         "nonzero_price": _price(_number_or_auto(nonzero_price, "--nonzero-price"), "--nonzero-price"),
         "neuron_price": _price(neuron_price, "--neuron-price"),
+        "l1_price": _price(l1_price, "--l1-price"),
+        "l2_price": _price(l2_price, "--l2-price"),
+        "max_parts": parts,
+        "batch_size": batch_size,
         "quantize": _one_of(quantize, ("grid", "thermometer"), "--quantize"),
         "grid_steps": grid_steps,
         "bits": bits,
@@ -250,17 +266,24 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _bound(text: str, option: str, more: tuple[str, ...] = ()) -> int | str:
+def _kinds(text: str) -> str | tuple[str, ...]:
+    kinds = tuple(_one_of(part.strip(), ("integer", "continuous"), "--weights") for part in text.split(","))
+    return kinds if len(kinds) > 1 else kinds[0]
+
+
+def _bound(text: str, option: str, more: tuple[str, ...] = (), *, fractions: bool = False) -> float | str:
     if text in ("binary", "ternary", *more):
         return text
     try:
-        number = int(text)
+        number = float(text)
     except ValueError:
-        number = 0
-    if not 1 <= number <= 127:
+        number = 0.0
+    if fractions and 0 < number <= 127:
+        return int(number) if number.is_integer() else number
+    if not (1 <= number <= 127 and number.is_integer()):
         names = ", ".join(("binary", "ternary", *more))
         raise typer.BadParameter(f"{text!r}: give a whole number from 1 to 127, or {names}", param_hint=option)
-    return number
+    return int(number)
 
 
 def _number_or_auto(text: str, option: str) -> float | str:

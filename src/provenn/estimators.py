@@ -21,6 +21,7 @@ from provenn.losses import Loss
 from provenn.losses.logistic import Logistic
 from provenn.milp import Limits
 from provenn.network import Dataset, IntegerDomain, IntegerNetwork
+from provenn.network.architecture import Activation
 from provenn.network.network import predict_scores
 from provenn.plan import Plan
 from provenn.score_card import ScoreCard, score_card
@@ -30,6 +31,7 @@ from provenn.status import Status
 from provenn.trainers import OnProgress, Trainer, TrainResult
 
 WEIGHT_STEPS = 1000
+WeightKind = Literal["integer", "continuous"]
 
 
 def _has_probabilities(estimator: "IntegerNetworkClassifier") -> bool:
@@ -45,21 +47,26 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
     Parameters
     ----------
     hidden_layer_sizes : sequence of int, default ()
-        Units with sign activation in each hidden layer; none gives an integer score.
-    weight_bound : int, "binary", "ternary" or IntegerDomain, default 1
-        Weights are -P..P for a number P from 1 to 127; "binary" is {-1, 1}.
-    bias_bound : int, IntegerDomain, None or "auto", default "auto"
+        Units in each hidden layer; none gives an integer score.
+    activation : {"sign", "step"}, default "sign"
+        Of hidden units: -1 or 1, or 0 or 1; 0 counts as positive.
+    weights : {"integer", "continuous"} or one for each layer, default "integer"
+        Continuous weights lie in [-weight_bound, weight_bound], on multiples of 2^-20.
+    weight_bound : int, float, "binary", "ternary" or IntegerDomain, default 1
+        Weights are -P..P for a number P from 1 to 127; "binary" is {-1, 1}. Fractions are for
+        continuous weights.
+    bias_bound : int, float, IntegerDomain, None or "auto", default "auto"
         Domain of the biases, None for no biases. "auto": that of the weights with hidden
-        layers, -127..127 without.
+        layers, -127..127 without; in continuous layers as far as inputs of 0..1 can reach.
     loss : str or Loss, default "logistic"
-        logistic, cross_entropy, min_hinge, max_correct, sat_margin, min_weight or max_margin.
+        logistic, cross_entropy, min_hinge, max_correct, hamming, sat_margin, min_weight or max_margin.
     temperature : float or "auto", default "auto"
         tau of logistic and cross_entropy, in units of the score. "auto" chooses it on validation
         data; with hidden layers of some size also whether search or gradients train. After a
         start that is an estimator its choices stay.
     solver : str, Solver or Trainer, default "auto"
         "auto" is the portfolio: search beside provers. "convex", "agreement", "hull", "blocks",
-        "gradient" and the names of solvers run one engine alone.
+        "gradient", "alternating", "splitting" and the names of solvers run one engine alone.
     validation : float, int or "auto", default "auto"
         What choices are judged by: a share of the samples, split off once, stratified and always
         the same, or a number of folds. "auto" is 5 folds for fewer than 1,000 samples without
@@ -77,6 +84,12 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         Cost of a non-zero weight, in the measure of the loss; "auto" chooses on validation data.
     neuron_price : float, default 0
         Cost of a kept hidden neuron, in the measure of the loss.
+    l1_price, l2_price : float, default 0
+        Cost of the sum of absolute weights, and of squared weights, in the measure of the loss.
+    max_parts : int, optional
+        Parts of the data at which solver="splitting" stops; by default it goes on to the exact model.
+    batch_size : int, optional
+        Samples of a round of solver="splitting"; by default all.
     feature_signs : dict or sequence, optional
         -1, 0 or +1 for each raw column (by name) or each encoded feature; only without
         hidden layers and for two classes.
@@ -130,8 +143,10 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         self,
         hidden_layer_sizes: Sequence[int] = (),
         *,
-        weight_bound: int | Literal["binary", "ternary"] | IntegerDomain = 1,
-        bias_bound: int | Literal["auto", "binary", "ternary"] | IntegerDomain | None = "auto",
+        activation: Activation = "sign",
+        weights: WeightKind | Sequence[WeightKind] = "integer",
+        weight_bound: float | Literal["binary", "ternary"] | IntegerDomain = 1,
+        bias_bound: float | Literal["auto", "binary", "ternary"] | IntegerDomain | None = "auto",
         loss: str | Loss = "logistic",
         temperature: float | Literal["auto"] = "auto",
         solver: str | Solver | Trainer = "auto",
@@ -144,6 +159,10 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         fan_in: int | None = None,
         nonzero_price: float | Literal["auto"] = 0,
         neuron_price: float = 0,
+        l1_price: float = 0,
+        l2_price: float = 0,
+        max_parts: int | None = None,
+        batch_size: int | None = None,
         feature_signs: dict[str, int] | Sequence[int] | None = None,
         quantize: Quantizer = "grid",
         grid_steps: int = 10_000,
@@ -157,6 +176,8 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         random_state: int | np.random.RandomState | None = None,
     ) -> None:
         self.hidden_layer_sizes = hidden_layer_sizes
+        self.activation = activation
+        self.weights = weights
         self.weight_bound = weight_bound
         self.bias_bound = bias_bound
         self.loss = loss
@@ -171,6 +192,10 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.fan_in = fan_in
         self.nonzero_price = nonzero_price
         self.neuron_price = neuron_price
+        self.l1_price = l1_price
+        self.l2_price = l2_price
+        self.max_parts = max_parts
+        self.batch_size = batch_size
         self.feature_signs = feature_signs
         self.quantize = quantize
         self.grid_steps = grid_steps
@@ -270,7 +295,8 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.classes_, index = np.unique(labels, return_inverse=True)
         if len(self.classes_) < 2:
             raise InputError(
-                f"the target has one class only ({self.classes_.tolist()[0]!r}); a classifier needs at least two classes"
+                f"the target has one class only ({self.classes_.tolist()[0]!r}); "
+                "a classifier needs at least two classes"
             )
         return table, index, weights
 
@@ -326,8 +352,8 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
 
     @property
     def score_unit(self) -> float:
-        """Value of 1 in `scores`: 1 / scale without hidden layers, else 1."""
-        return 1.0 if self.network_.architecture.hidden else 1.0 / self.network_.scale
+        """Value of 1 in `scores`: 1 / scale without hidden layers, else 1; less where weights are continuous."""
+        return 1.0 / self.network_.score_unit
 
     def _real_scores(self, X: Any) -> NDArray[np.float64]:
         encoded = self._encode(X)

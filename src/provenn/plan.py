@@ -3,11 +3,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from provenn.choices import domain_of, loss_of, trainer_of
+from provenn.choices import architecture_of, loss_of, trainer_of
 from provenn.encoding import Feature
 from provenn.errors import InputError
 from provenn.formulations import Problem, SideConstraint
@@ -16,7 +16,7 @@ from provenn.formulations.neuron_count import NeuronCount
 from provenn.formulations.sparsity import Sparsity
 from provenn.losses import Loss
 from provenn.milp import Limits
-from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
+from provenn.network import Architecture, Dataset, IntegerNetwork
 from provenn.selection import PRICES, Selection, Setting, held_out, scheme_of, select, temperatures
 from provenn.trainers import Trainer
 from provenn.trainers._portfolio_primal import compile_search
@@ -26,7 +26,6 @@ from provenn.trainers.early_stopping import EarlyStopping
 from provenn.trainers.gradient import Gradient, load_torch
 from provenn.trainers.portfolio import Portfolio
 
-FREE_BIAS = 127
 PROVABLE = 1000
 NODES_OF_A_TRIAL = 10
 TENTH, QUARTER = 0.1, 0.25
@@ -62,8 +61,8 @@ class Plan:
             small = dataset.total < FEW and not np.size(np.asarray(options["hidden_layer_sizes"], dtype=object))
             self.validation = FOLDS if small else QUARTER
         scheme_of(self.validation)
-        for name in ("temperature", "nonzero_price", "neuron_price"):
-            _check_number(name, options[name], name != "neuron_price")
+        for name in ("temperature", "nonzero_price", "neuron_price", "l1_price", "l2_price"):
+            _check_number(name, options[name], name in ("temperature", "nonzero_price"))
         self.architecture = self._architecture()
         self.selection: Selection | None = None
         self.setting = replace(USUAL, temperature=self._temperatures()[0], nonzero_price=self._prices()[0])
@@ -192,14 +191,9 @@ class Plan:
             raise InputError(
                 f"hidden_layer_sizes must be positive whole numbers, got {options['hidden_layer_sizes']!r}"
             )
-        weights = domain_of(options["weight_bound"])
-        bias: IntegerDomain | Literal["same"] | None = "same"
-        if options["bias_bound"] == "auto":
-            bias = "same" if hidden else IntegerDomain.symmetric(FREE_BIAS)
-        else:
-            bias = None if options["bias_bound"] is None else domain_of(options["bias_bound"], "bias_bound")
+        given = (options[name] for name in ("activation", "weights", "weight_bound", "bias_bound"))
         sizes = [int(size) for size in hidden]
-        return Architecture.build(self.dataset.n_features, self.dataset.n_classes, sizes, weights, bias)
+        return architecture_of(self.dataset.n_features, self.dataset.n_classes, sizes, *given)
 
     def _constraints(self, nonzero_price: float) -> tuple[SideConstraint, ...]:
         unit, options = self.weight_unit, self.options
@@ -208,6 +202,11 @@ class Plan:
             constraints.append(Sparsity(nonzero_price * unit, options["max_nonzeros"], options["fan_in"]))
         if options["neuron_price"]:
             constraints.append(NeuronCount(options["neuron_price"] * unit))
+        for name, power in (("l1_price", 1), ("l2_price", 2)):
+            if options[name]:
+                from provenn.formulations.norm_price import NormPrice
+
+                constraints.append(NormPrice(options[name] * unit, power))
         if options["feature_signs"] is not None:
             constraints.append(FeatureSigns(_signs(options["feature_signs"], self.features)))
         return tuple(constraints)

@@ -19,9 +19,9 @@ class ScoreCard:
     ----------
     target : str
         The class that positive totals predict.
-    intercept : int
-        Points that everybody gets.
-    points : tuple of (Feature, int)
+    intercept : int or float
+        Points that everybody gets; fractions only with continuous weights.
+    points : tuple of (Feature, int or float)
         Features with non-zero points. A grid feature contributes its points times its
         position between `low` and `high`.
     risk : tuple of (float, float, float, int, float)
@@ -30,8 +30,8 @@ class ScoreCard:
     """
 
     target: str
-    intercept: int
-    points: tuple[tuple[Feature, int], ...]
+    intercept: float
+    points: tuple[tuple[Feature, float], ...]
     risk: tuple[tuple[float, float, float, int, float], ...]
 
     def to_dict(self) -> dict[str, Any]:
@@ -53,9 +53,9 @@ class ScoreCard:
         width = max([len(f.name) for f, _ in self.points] + [len("intercept")])
         lines = [f"Score for {self.target!r}: predicted when the total is 0 or more", ""]
         for feature, points in self.points:
-            span = f"   from {feature.low:g} (0) to {feature.high:g} ({points:+d})" if feature.kind == "grid" else ""
-            lines.append(f"  {feature.name:<{width}}  {points:+4d}{span}")
-        lines.append(f"  {'intercept':<{width}}  {self.intercept:+4d}")
+            span = f"   from {feature.low:g} (0) to {feature.high:g} ({points:+g})" if feature.kind == "grid" else ""
+            lines.append(f"  {feature.name:<{width}}  {points:+4g}{span}")
+        lines.append(f"  {'intercept':<{width}}  {self.intercept:+4g}")
         if self.risk:
             lines += ["", "  total            risk   training samples   observed"]
             for low, high, risk, count, observed in self.risk:
@@ -91,10 +91,16 @@ def score_card(
     weights : ndarray of shape (n,), int64
         Their multiplicities.
     """
-    chosen = [(f, int(w)) for f, w in zip(features, network.weights[0][:, 0], strict=True) if w]
+    chosen = [(f, w) for f, w in zip(features, real_values(network, network.weights[0][:, 0]), strict=True) if w]
     chosen.sort(key=lambda pair: (-abs(pair[1]), pair[0].name))
     risk = () if temperature is None else _risk_table(temperature, totals, positive, weights)
-    return ScoreCard(target, int(network.biases[0][0]), tuple(chosen), risk)
+    return ScoreCard(target, real_values(network, network.biases[0])[0], tuple(chosen), risk)
+
+
+def real_values(network: IntegerNetwork, parameters: NDArray[np.int64]) -> list[float]:
+    """Return weights of the only layer as numbers: integers, or fractions where they are continuous."""
+    denominator = network.architecture.layers[0].weights.denominator
+    return parameters.tolist() if denominator == 1 else (parameters / denominator).tolist()
 
 
 def _risk_table(

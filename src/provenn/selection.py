@@ -106,9 +106,10 @@ def temperatures(architecture: Architecture) -> tuple[float, ...]:
     multiples of the standard deviation ``P sqrt(n)`` of a sum over n hidden units otherwise.
     """
     last = architecture.layers[-1]
+    largest = last.weights.bound / last.weights.denominator
     if architecture.hidden:
-        return tuple(t * last.weights.bound * sqrt(last.n_in) for t in DEEP_TEMPERATURES)
-    return tuple(t * last.weights.bound for t in FLAT_TEMPERATURES)
+        return tuple(t * largest * sqrt(last.n_in) for t in DEEP_TEMPERATURES)
+    return tuple(t * largest for t in FLAT_TEMPERATURES)
 
 
 def select(

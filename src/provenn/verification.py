@@ -14,6 +14,7 @@ from provenn.formulations import Problem
 from provenn.model_file import LoadedModel
 from provenn.network import Dataset
 from provenn.plan import Plan
+from provenn.score_card import real_values
 
 
 @dataclass(frozen=True)
@@ -133,8 +134,9 @@ def class_index(classes: NDArray[Any], labels: NDArray[Any], target: str) -> NDA
 
 def _check_domains(model: LoadedModel, problem: Problem) -> Check:
     passed = problem.architecture == model.network.architecture
-    bounds = sorted({layer.weights.bound for layer in model.network.architecture.layers})
-    text = f"every weight lies in its domain (largest allowed: {', '.join(map(str, bounds))})"
+    domains = (layer.weights for layer in model.network.architecture.layers)
+    bounds = sorted({domain.bound / domain.denominator for domain in domains})
+    text = f"every weight lies in its domain (largest allowed: {', '.join(f'{bound:g}' for bound in bounds)})"
     return Check("domains", passed, text if passed else "layers or domains differ from the options of training")
 
 
@@ -160,10 +162,11 @@ def _check_card(model: LoadedModel) -> Check:
     card = model.score_card
     if card is None:
         return Check("score card", True, "none is stored")
-    features, weights = model.estimator.encoder_.features, model.network.weights[0][:, 0].tolist()
+    network = model.network
+    features, weights = model.estimator.encoder_.features, real_values(network, network.weights[0][:, 0])
     points = {f.name: w for f, w in zip(features, weights, strict=True) if w}
     same = {p["feature"]: p["points"] for p in card["points"]} == points
-    passed = same and card["intercept"] == int(model.network.biases[0][0])
+    passed = same and card["intercept"] == real_values(network, network.biases[0])[0]
     return Check("score card", passed, "its points are the weights" if passed else "its points are not the weights")
 
 
