@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from provenn.errors import InputError
+from provenn.errors import CapabilityError, InputError
 from provenn.formulations import Problem
 from provenn.formulations._skeleton import Skeleton
 from provenn.formulations.sparsity import Sparsity
@@ -52,7 +52,7 @@ def test_reach_contains_everything_a_block_can_do(hidden):
     rng = np.random.default_rng(len(hidden))
     seen = 0
     for domain in domains() * 3:
-        problem = random_problem(rng, MaxCorrect(), hidden, domain)
+        problem = random_problem(rng, MaxCorrect(), hidden, domain, steps=0.5)
         network = random_network(rng, problem)
         for block in small_blocks(problem, rng):
             known = reach(network, problem.dataset.X, block)
@@ -60,19 +60,20 @@ def test_reach_contains_everything_a_block_can_do(hidden):
                 trace = changed.trace(problem.dataset.X)
                 for low, high, a in zip(known.low, known.high, trace.preactivations, strict=True):
                     assert np.all((low <= a) & (a <= high))
-                for units, signs, h in zip(known.units, known.signs, trace.activations, strict=True):
-                    assert np.array_equal(h[~units], signs[~units])
+                for units, before, h in zip(known.units, known.activations, trace.activations, strict=True):
+                    assert np.array_equal(h[~units], before[~units])
                 seen += 1
     assert seen > 500
 
 
+@pytest.mark.parametrize("steps", [0.0, 0.7])
 @pytest.mark.parametrize("loss", losses(), ids=repr)
-def test_the_model_of_a_block_has_the_best_network_of_the_block(loss):
+def test_the_model_of_a_block_has_the_best_network_of_the_block(loss, steps):
     rng = np.random.default_rng(3)
     solver, solved = Solver.create("cpsat"), 0
     for attempt in range(400):
         hidden = ((2,), (2, 2), ())[attempt % 3]
-        problem = random_problem(rng, loss, hidden, domains()[attempt % 2], n=5, d=2)
+        problem = random_problem(rng, loss, hidden, domains()[attempt % 2], n=5, d=2, steps=steps)
         if problem is None or len(set(problem.dataset.y)) < problem.dataset.n_classes:
             continue
         drawn = (random_network(rng, problem) for _ in range(200 if loss.hard else 1))
@@ -127,12 +128,13 @@ def test_neurons_that_keep_their_activations_all_find_their_cheapest_weights(enu
     assert enumerates or search.value == wanted
 
 
+@pytest.mark.parametrize("steps", [0.0, 1.0])
 @pytest.mark.parametrize("loss", [MaxCorrect(), MinWeight(), MaxMargin()], ids=repr)
-def test_a_small_problem_is_solved_to_its_optimum_and_proven(loss):
+def test_a_small_problem_is_solved_to_its_optimum_and_proven(loss, steps):
     rng = np.random.default_rng(8)
     start = None
     while start is None:
-        problem = random_problem(rng, loss, (2,), IntegerDomain.ternary(), n=6, d=2)
+        problem = random_problem(rng, loss, (2,), IntegerDomain.ternary(), n=6, d=2, steps=steps)
         if problem is None or count_networks(problem) > 7_000 or len(set(problem.dataset.y)) < 2:
             continue
         drawn = (random_network(rng, problem) for _ in range(300))
@@ -300,6 +302,9 @@ def test_bad_options_are_refused():
         Blocks(neighbourhoods=("neurons", "moon"))
     with pytest.raises(InputError, match="block_seconds"):
         Blocks(block_seconds=0)
+    real = Architecture.build(2, 2, (2,), [IntegerDomain.continuous(), IntegerDomain.ternary()])
+    with pytest.raises(CapabilityError, match="continuous"):
+        Blocks().train(Problem(real, XOR, MaxCorrect()), Limits())
 
 
 @pytest.mark.parametrize("loss", [Logistic(), MinHinge()], ids=repr)
@@ -307,7 +312,8 @@ def test_the_convex_engine_finds_the_best_outputs_for_given_activations(loss):
     rng = np.random.default_rng(4)
     for domain in (*domains()[:2], IntegerDomain.symmetric(2)):
         data = Dataset.merge(rng.integers(0, 10, (20, 3)), np.arange(20) % 3, scale=10)
-        problem = Problem(Architecture.build(3, 3, (2,), domain), data, loss)
+        activation = rng.choice(["sign", "step"])
+        problem = Problem(Architecture.build(3, 3, (2,), domain, activation=str(activation)), data, loss)
         assert has_convex_outputs(problem)
         network = IntegerNetwork.random(problem.architecture, rng, 10)
         found, proven = best_outputs(problem, network, Limits())

@@ -32,11 +32,11 @@ from provenn.trainers.groups import SampleGroups, prove
 ADDITIVE = [MaxCorrect(), MaxCorrect("published"), SatMargin(), SatMargin(kept_only=True), Logistic()]
 
 
-def small_problems(loss, hidden, seed, count, most, n=6, d=2):
+def small_problems(loss, hidden, seed, count, most, n=6, d=2, steps=0.0):
     rng = np.random.default_rng(seed)
     found = 0
     for domain in itertools.cycle(domains()):
-        problem = random_problem(rng, loss, hidden, domain, n=n, d=d)
+        problem = random_problem(rng, loss, hidden, domain, n=n, d=d, steps=steps)
         if problem is not None and loss.additive(problem.architecture) and count_networks(problem) <= most:
             found += 1
             yield rng, problem
@@ -49,7 +49,7 @@ def small_problems(loss, hidden, seed, count, most, n=6, d=2):
 def test_an_additive_loss_is_the_sum_over_any_partition(loss, hidden):
     rng = np.random.default_rng(5)
     for domain in domains() * 4:
-        problem = random_problem(rng, loss, hidden, domain, n=7)
+        problem = random_problem(rng, loss, hidden, domain, n=7, steps=0.5)
         if problem is None or not loss.additive(problem.architecture):
             continue
         data, cut = problem.dataset, rng.integers(0, 3, problem.dataset.n_samples)
@@ -110,11 +110,11 @@ def test_rows_of_known_bounds_cut_off_no_network(loss, hidden):
 
 
 @pytest.mark.parametrize("loss", ADDITIVE, ids=repr)
-@pytest.mark.parametrize("hidden", [(), (2,)], ids=str)
-def test_bounds_never_exceed_the_brute_force_optimum(loss, hidden):
+@pytest.mark.parametrize(("hidden", "steps"), [((), 0), ((2,), 0), ((2,), 1), ((1, 1), 0.5)], ids=str)
+def test_bounds_never_exceed_the_brute_force_optimum(loss, hidden, steps):
     if not loss.additive(Architecture.build(2, 2, hidden)) or (loss.convex and not hidden):
         pytest.skip("no sum over samples without hidden layers, or a matter for the convex engine")
-    for _, problem in small_problems(loss, hidden, seed=3, count=2, most=3000, n=30):
+    for _, problem in small_problems(loss, hidden, seed=3, count=2, most=3000, n=30, steps=steps):
         best = best_value(problem)
         record = Record(problem)
         record.begin(None)
@@ -154,6 +154,9 @@ def test_a_loss_that_is_no_sum_is_refused():
     for loss in (MaxMargin(), SatMargin()):
         with pytest.raises(CapabilityError, match="no sum over the samples"):
             SampleGroups(Record(Problem(Architecture.build(2, 2), data, loss)), Limits())
+    real = Problem(Architecture.build(2, 2, weights=IntegerDomain.continuous()), data, MaxCorrect())
+    with pytest.raises(CapabilityError, match="continuous"):
+        SampleGroups(Record(real), Limits())
 
 
 def test_evidence_with_a_sample_in_two_groups_is_refused():

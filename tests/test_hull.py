@@ -233,11 +233,13 @@ def test_bad_problems_are_refused():
 
 
 @pytest.mark.parametrize("loss", [MaxCorrect(), SatMargin(), MinHinge(), Logistic(0.5)])
+@pytest.mark.parametrize("activation", ["sign", "step"])
 @pytest.mark.parametrize("seed", range(6))
-def test_networks_are_trained_to_the_best(loss, seed):
+def test_networks_are_trained_to_the_best(loss, seed, activation):
     rng = np.random.default_rng(seed)
     domain = domains()[seed % 3]
-    shape = Architecture.build(2, 2, (1 + (seed % 3 == 0),), domain, domain if rng.random() < 0.7 else None)
+    bias = domain if rng.random() < 0.7 else None
+    shape = Architecture.build(2, 2, (1 + (seed % 3 == 0),), domain, bias, activation=activation)
     problem = Problem(shape, random_dataset(rng, 7, 2, 2, int(rng.choice([1, 3, 10]))), loss)
     result = Hull().train(problem, Limits())
     assert (result.certificate.loss, result.certificate.bound) == (optimum(problem),) * 2
@@ -247,7 +249,7 @@ def test_networks_are_trained_to_the_best(loss, seed):
 def test_several_outputs_and_prices_leave_a_bound():
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        shape = Architecture.build(1, 3, (1,), IntegerDomain.ternary())
+        shape = Architecture.build(1, 3, (1,), IntegerDomain.ternary(), activation=("sign", "step")[seed // 3])
         prices = (Sparsity(0.25),) if seed % 2 else ()
         problem = Problem(shape, random_dataset(rng, 6, 1, 3, 5), Logistic(1.0), prices)
         certificate = Hull().train(problem, Limits()).certificate
@@ -266,3 +268,8 @@ def test_what_does_not_fit_is_refused():
         assert Hull.obstacle(problem)
         with pytest.raises(CapabilityError, match="hull"):
             Hull().train(problem, Limits())
+    real = [IntegerDomain.continuous(), IntegerDomain.ternary()]
+    assert "continuous" in Hull.obstacle(Problem(Architecture.build(2, 2, (2,), real), data, Logistic()))
+    many = Architecture.build(2, 2, (3,), IntegerDomain.symmetric(3), activation="step")
+    assert "84 output layers are too many" in Hull.obstacle(Problem(many, data, Logistic()))
+    assert Hull.obstacle(Problem(Architecture.build(2, 2, (3,), activation="step"), data, Logistic())) is None

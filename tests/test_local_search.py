@@ -1,11 +1,13 @@
 """Local search: kernels against their NumPy twin, exact moves, laws of the search."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from provenn.errors import CapabilityError, InputError
+from provenn.formulations import Problem
 from provenn.losses import Loss
 from provenn.losses.cross_entropy import CrossEntropy
 from provenn.losses.logistic import Logistic
@@ -14,11 +16,15 @@ from provenn.losses.max_margin import MaxMargin
 from provenn.losses.min_hinge import MinHinge
 from provenn.losses.sat_margin import SatMargin
 from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
+from provenn.network.architecture import Activation
 from provenn.search import _kernels, _reference
 from provenn.search._moves import UNLIMITED, Terms, sweep, uniform, workspace
 from provenn.search._score_losses import sample_losses, score_loss_of
 from provenn.search._state import flatten, inputs_of, shape_of, state_of, unflatten
+from provenn.search.descent import descend
 from provenn.search.local_search import Annealing, Prices, local_search, obstacle
+from provenn.testing.toys import odd_problem, optimum, random_network, with_steps
+from provenn.trainers._start import _deepened
 
 LOSSES: list[Loss] = [CrossEntropy(), Logistic(0.7), MinHinge(), SatMargin(), MaxCorrect()]
 DOMAINS = [IntegerDomain.binary(), IntegerDomain.ternary(), IntegerDomain.symmetric(3)]
@@ -36,7 +42,45 @@ def instance(seed: int, loss: Loss) -> tuple[Dataset, IntegerNetwork]:
     domain = DOMAINS[rng.integers(3)]
     bias = [domain, None, IntegerDomain.symmetric(5)][rng.integers(3)]
     shape = Architecture.build(d, classes, SHAPES[rng.integers(4)], domain, bias)
-    return data, IntegerNetwork.random(shape, rng, scale)
+    return data, IntegerNetwork.random(with_steps(rng, shape, 0.5), rng, scale)
+
+
+def behind_signs(network: IntegerNetwork) -> IntegerNetwork:
+    """Return the network of signs with the same activations: ``h = (1 + s) / 2`` behind a layer doubles it."""
+    layers, biases = list(network.architecture.layers), list(network.biases)
+    wide = IntegerDomain.symmetric(127)
+    for number, layer in enumerate(network.architecture.layers):
+        step = number > 0 and network.architecture.layers[number - 1].activation == "step"
+        biases[number] = biases[number] * 2 + network.weights[number].sum(axis=0) if step else biases[number]
+        layers[number] = replace(layer, bias=wide, activation="sign" if layer.activation else None)
+    return IntegerNetwork(Architecture(tuple(layers)), network.weights, tuple(biases), network.scale)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_network_of_steps_is_one_of_signs_with_other_biases(seed: int) -> None:
+    data, network = instance(seed, Logistic())
+    other, layers = behind_signs(network), network.architecture.layers
+    trace, signs = network.trace(data.X), other.trace(data.X)
+    doubled = len(layers) > 1 and layers[-2].activation == "step"
+    for h, s in zip(trace.activations, signs.activations, strict=True):
+        assert np.array_equal(h > 0, s > 0)
+    assert np.array_equal(trace.scores * (2 if doubled else 1), signs.scores)
+    assert np.array_equal(network.predict(data.X), other.predict(data.X))
+    assert Logistic(1.0).value(network, data) == Logistic(2.0 if doubled else 1.0).value(other, data)
+    if network.architecture.hidden:
+        rules = [
+            score_loss_of(Logistic(1.0 + doubled * k), n.architecture, data) for k, n in enumerate((network, other))
+        ]
+        states = [state_of(n, data, rule) for n, rule in zip((network, other), rules, strict=True)]
+        assert np.array_equal(states[0].activations > 0, states[1].activations > 0)
+        assert states[0].loss == pytest.approx(states[1].loss)
+
+
+def test_both_activations_and_all_depths_are_drawn() -> None:
+    drawn = [instance(seed, Logistic())[1].architecture.layers[:-1] for seed in range(25)]
+    mixed = [{layer.activation for layer in layers} for layers in drawn if len(layers) > 1]
+    assert {"sign", "step"} in mixed
+    assert {1, 2, 3} <= {len(layers) for layers in drawn if any(layer.activation == "step" for layer in layers)}
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
@@ -62,6 +106,22 @@ def test_scores_and_moves_equal_the_twin(loss: Loss, seed: int) -> None:
     fresh = state_of(unflatten(state.parameters, network), data, rule)
     for kept, computed in zip(state, fresh, strict=True):
         np.testing.assert_allclose(kept, computed, atol=1e-6)
+
+
+@pytest.mark.parametrize("hidden", [(1,), (2,), (1, 1)])
+@pytest.mark.parametrize("seed", range(4))
+def test_finds_the_optimum_of_odd_toys_with_steps(seed: int, hidden: tuple[int, ...]) -> None:
+    rng, loss = np.random.default_rng(seed), LOSSES[1 + seed]
+    problem = None
+    while problem is None or problem.constraints or obstacle(problem.architecture, problem.dataset, loss) is not None:
+        problem = odd_problem(rng, loss, hidden, 8, 2, 20_000)
+    steps = (replace(layer, activation="step") for layer in problem.architecture.layers[:-1])
+    problem = replace(problem, architecture=Architecture((*steps, problem.architecture.layers[-1])))
+    starts = [random_network(rng, problem) for _ in range(4)]
+    heard: list[IntegerNetwork] = []
+    for start in starts:
+        local_search(start, problem.dataset, loss, np.random.default_rng(0), 600, on_better=heard.append)
+    assert min(problem.value(network) or 0 for network in heard) == optimum(problem)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
@@ -120,20 +180,21 @@ def test_zero_heat_ends_where_no_single_move_helps() -> None:
             assert worse >= value - data.total
 
 
+@pytest.mark.parametrize("activation", ["sign", "step"])
 @pytest.mark.parametrize("loss", LOSSES, ids=lambda loss: type(loss).__name__)
-def test_finds_the_optimum_of_toys(loss: Loss) -> None:
+def test_finds_the_optimum_of_toys(loss: Loss, activation: Activation) -> None:
     rng = np.random.default_rng(1)
     data = Dataset.merge(rng.integers(0, 2, (8, 3)), np.arange(8) % 2, rng.integers(1, 4, 8))
-    shape = Architecture.build(3, 2, (1,))
+    shape = Architecture.build(3, 2, (1,), activation=activation)
     every = [
         unflatten(np.array(values, dtype=np.int32), IntegerNetwork.constant(shape, 0))
         for values in itertools.product((-1, 0, 1), repeat=6)
     ]
     optimum = min(loss.value(network, data) or 0 for network in every)
-    found = [
-        loss.value(local_search(every[0], data, loss, np.random.default_rng(seed), 300), data) for seed in range(5)
-    ]
-    assert min(v for v in found if v is not None) == optimum
+    heard: list[IntegerNetwork] = []  # A guide may lead from the best count to another network in the end.
+    for seed in range(5):
+        local_search(every[0], data, loss, np.random.default_rng(seed), 300, on_better=heard.append)
+    assert min(loss.value(network, data) or 0 for network in heard) == optimum
 
 
 def test_same_generator_same_network_and_every_call_is_better() -> None:
@@ -157,12 +218,13 @@ def _value(network: IntegerNetwork, data: Dataset) -> int:
     return value
 
 
-def test_batches_and_noise_keep_the_domains_and_learn() -> None:
+@pytest.mark.parametrize("activation", ["sign", "step"])
+def test_batches_and_noise_keep_the_domains_and_learn(activation: Activation) -> None:
     rng = np.random.default_rng(0)
     X = rng.integers(0, 2, (300, 12))
     y = (X[:, :6].sum(axis=1) > X[:, 6:].sum(axis=1)).astype(int)
     data = Dataset.merge(X, y)
-    start = IntegerNetwork.random(Architecture.build(12, 2, (5,)), rng)
+    start = IntegerNetwork.random(Architecture.build(12, 2, (5,), activation=activation), rng)
     for annealing in (
         Annealing(first_batch=64),
         Annealing(noise=1.0, replicas=3),
@@ -210,9 +272,47 @@ def test_refuses_what_it_cannot_search() -> None:
     assert obstacle(many, toy, MaxCorrect()) is None
     wide = Dataset.merge([[0], [2**35]], [0, 1], scale=2**35)
     assert "grid" in str(obstacle(Architecture.build(1, 2), wide, MaxCorrect()))
+    real = Architecture.build(2, 3, (2,), [IntegerDomain.continuous(), IntegerDomain.ternary()])
+    assert "continuous" in str(obstacle(real, toy, MaxCorrect()))
     for bad in ({"hot": 0.01}, {"reach": 9}, {"noise": -1.0}, {"replicas": 0}):
         with pytest.raises(InputError):
             Annealing(**bad)  # type: ignore[arg-type]
+
+
+STEPS = [("step", "step"), ("sign", "step"), ("step", "sign")]
+
+
+@pytest.mark.parametrize("kinds", STEPS)
+@pytest.mark.parametrize("domain", [*DOMAINS[1:], IntegerDomain.symmetric(2), IntegerDomain.continuous()], ids=str)
+def test_a_single_layer_is_handed_on_through_steps(kinds: tuple[Activation, ...], domain: IntegerDomain) -> None:
+    rng = np.random.default_rng(0)
+    shape = Architecture.build(4, 2, (3, 2), domain)
+    hidden = (replace(layer, activation=kind) for layer, kind in zip(shape.layers, kinds, strict=False))
+    shape = Architecture((*hidden, shape.layers[-1]))
+    flat = IntegerNetwork.random(Architecture.build(4, 2, (), domain), rng, 10)
+    X, deep = rng.integers(-30, 30, (200, 4)), _deepened(flat, shape)
+    assert deep is not None
+    assert 0 < flat.predict(X).sum() < 200
+    assert np.array_equal(deep.predict(X), flat.predict(X))
+
+
+def test_steps_without_a_bias_behind_them_hand_nothing_on() -> None:
+    flat = IntegerNetwork.random(Architecture.build(4, 2), np.random.default_rng(0))
+    assert _deepened(flat, Architecture.build(4, 2, (3,), bias=None, activation="step")) is None
+    assert _deepened(flat, Architecture.build(4, 2, (3,), bias=IntegerDomain(0, 2), activation="step")) is None
+    assert _deepened(flat, Architecture.build(4, 2, (3,), activation="step")) is not None
+
+
+@pytest.mark.parametrize("hidden", [(), (2,)])
+def test_descent_moves_in_a_continuous_box(hidden: tuple[int, ...]) -> None:
+    rng, box = np.random.default_rng(2), IntegerDomain.continuous()
+    data = Dataset.merge(rng.integers(0, 10, (40, 3)), np.arange(40) % 2, scale=10)
+    problem = Problem(Architecture.build(3, 2, hidden, box), data, Logistic(0.2))
+    start = IntegerNetwork.constant(problem.architecture, 1, 10)
+    before, after = problem.value(start), problem.value(descend(start, problem.value, rng, 3000))
+    assert before is not None
+    assert after is not None
+    assert after < 0.99 * before
 
 
 def test_uniform_numbers_are_uniform() -> None:

@@ -1,5 +1,7 @@
 import importlib.util
 import math
+from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -8,10 +10,11 @@ from provenn.errors import InputError, MissingDependencyError
 from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
 from provenn.search import straight_through
 from provenn.search.straight_through import GradientOptions, available, default_temperature, train
+from provenn.testing.toys import with_steps
 
 torch = pytest.importorskip("torch")
 
-from provenn.search._gradient_passes import describe, exact_scores  # noqa: E402
+from provenn.search._gradient_passes import describe, exact_scores, spreads  # noqa: E402
 from provenn.search._gradient_run import Run  # noqa: E402
 
 DOMAINS = [IntegerDomain.binary(), IntegerDomain.ternary(), IntegerDomain.symmetric(5), IntegerDomain(-3, 1, 2)]
@@ -42,7 +45,7 @@ def test_every_network_met_has_weights_of_the_domain_and_each_is_better(domain, 
     rng = np.random.default_rng(3)
     for hidden, n_classes, outputs in [((), 2, 1), ((3,), 2, 2), ((4, 3), 3, 3)]:
         data = random_data(rng, n_classes)
-        shape = Architecture.build(6, n_classes, hidden, domain, bias, outputs)
+        shape = with_steps(rng, Architecture.build(6, n_classes, hidden, domain, bias, outputs), 0.5)
         met = []
         options = GradientOptions(epochs=4, batch_size=20, evaluations=4, averaging=0.5, weight_decay=0.1)
         best = train(None, shape, data, rng, options, on_better=met.append)
@@ -59,9 +62,8 @@ def test_the_forward_pass_is_exact(domain, scale):
     rng = np.random.default_rng(0)
     for hidden, outputs in [((), 1), ((5,), 3), ((4, 3), 2)]:
         data = Dataset.merge(rng.integers(-scale, scale + 1, (80, 6)), np.arange(80) % max(2, outputs), scale=scale)
-        network = IntegerNetwork.random(
-            Architecture.build(6, max(2, outputs), hidden, domain, outputs=outputs), rng, scale
-        )
+        architecture = with_steps(rng, Architecture.build(6, max(2, outputs), hidden, domain, outputs=outputs), 0.5)
+        network = IntegerNetwork.random(architecture, rng, scale)
         shape = describe(network.architecture, data, 1.0)
         scores = exact_scores(shape, shape.parameters(network.weights, network.biases), shape.inputs(data.X))
         grid = 1 if hidden else scale
@@ -85,21 +87,22 @@ def test_the_loss_that_selects_is_the_exact_cross_entropy(domain, hidden):
     for outputs in (1, 2):
         data = random_data(rng)
         data = Dataset.merge(np.column_stack([data.X, np.full(len(data.X), 7)]), data.y, data.multiplicity, data.scale)
-        shape = Architecture.build(7, 2, hidden, domain, outputs=outputs)
+        shape = with_steps(rng, Architecture.build(7, 2, hidden, domain, outputs=outputs), 0.5)
         run = Run(shape, data, SHORT, 0, None)
         network = IntegerNetwork.random(shape, rng, data.scale)
         assert run.exact_loss(network) == pytest.approx(cross_entropy(network, data), rel=1e-6)
 
 
-def test_gradients_pass_through_the_signs_near_zero_only():
+@pytest.mark.parametrize(("activation", "rise"), [("sign", 1.0), ("step", 0.5)])
+def test_gradients_pass_through_the_activations_near_zero_only(activation, rise):
     data = Dataset.merge([[1], [3]], [0, 1])
-    shape = describe(Architecture.build(1, 2, (1,)), data, 1.0)
+    shape = describe(Architecture.build(1, 2, (1,), activation=activation), data, 1.0)
     width = shape.widths[0]
     first = torch.tensor([[0.5], [0.0]], requires_grad=True)
     second = torch.tensor([[1.0], [0.0]])
     for x in (1.0, 3.0, 100.0):
         (gradient,) = torch.autograd.grad(exact_scores(shape, [first, second], torch.tensor([[x]])).sum(), [first])
-        expected = x * max(0.0, 1.0 - 0.5 * x / width) / width
+        expected = rise * x * max(0.0, 1.0 - 0.5 * x / width) / width
         assert float(gradient[0]) == pytest.approx(expected, rel=1e-5)
 
 
@@ -161,8 +164,43 @@ def test_global_state_of_torch_is_left_alone():
     assert torch.get_num_threads() == threads
 
 
-@pytest.mark.parametrize(("hidden", "bound", "seed"), [(2, 3, 3), (3, 3, 1), (4, 1, 0), (4, 1, 1), (4, 3, 2)])
-def test_learns_xor(hidden, bound, seed):
+def test_gradients_of_steps_are_those_of_the_signs_that_they_translate_to():
+    """With W / 2 and biases b + W / 2 behind it a layer of signs is one of steps."""
+    rng = np.random.default_rng(1)
+    data = random_data(rng)
+    signs, steps = (describe(Architecture.build(6, 2, (3, 2), activation=kind), data, 1.0) for kind in ("sign", "step"))
+    first = [torch.tensor(rng.normal(size=size)) for size in ((7, 3), (4, 2), (3, 1))]
+    other = [first[0], *(torch.vstack([P[:-1] / 2, P[-1] + P[:-1].sum(0) / 2]) for P in first[1:])]
+    x, widths = steps.inputs(data.X).double(), (2.0, 3.0)
+    gradients = []
+    for shape, parameters in ((replace(steps, widths=widths), first), (replace(signs, widths=widths), other)):
+        leaf = parameters[0].clone().requires_grad_()
+        scores = exact_scores(shape, [leaf, *parameters[1:]], x)
+        gradients.append((scores.detach(), *torch.autograd.grad(scores.sum(), [leaf])))
+    for one, two in zip(*gradients, strict=True):
+        assert torch.allclose(one, two)
+    assert gradients[0][1].abs().max() > 0
+
+
+def test_random_steps_have_the_spread_that_is_expected():
+    data = random_data(np.random.default_rng(1), n=400)
+    shape = Architecture.build(6, 2, (40, 30), activation="step")
+    drawn = [IntegerNetwork.random(shape, np.random.default_rng(seed), data.scale).trace(data.X) for seed in range(60)]
+    for layer, expected in enumerate(spreads(shape, data)):
+        unit = data.scale if layer == 0 else 1
+        found = np.sqrt(np.mean([np.average((t.preactivations[layer] / unit) ** 2, axis=0, weights=data.multiplicity)
+                                 for t in drawn]))  # fmt: skip
+        assert found == pytest.approx(expected, rel=0.15)
+
+
+XORS = [(2, 3, 3), (3, 3, 1), (4, 1, 1), (4, 3, 2)]
+
+
+@pytest.mark.parametrize(
+    ("hidden", "bound", "seed", "activation"),
+    [(4, 1, 0, "sign"), *((*one, kind) for one in XORS for kind in ("sign", "step"))],
+)
+def test_learns_xor(hidden, bound, seed, activation):
     solved = []
 
     def note(network):
@@ -172,19 +210,19 @@ def test_learns_xor(hidden, bound, seed):
     options = GradientOptions(
         learning_rate=0.1, sign_width=1.0, temperature=0.5, epochs=10_000, restarts=200, evaluations=1000
     )
-    shape = Architecture.build(2, 2, (hidden,), IntegerDomain.symmetric(bound))
+    shape = Architecture.build(2, 2, (hidden,), IntegerDomain.symmetric(bound), activation=activation)
     train(None, shape, XOR, np.random.default_rng(seed), options, on_better=note, stopped=lambda: bool(solved))
     assert solved
 
 
-@pytest.mark.parametrize("hidden", [(), (8,), (8, 8)])
-def test_separates_separable_data(hidden):
+@pytest.mark.parametrize(("hidden", "activation"), [((), "sign"), *product([(8,), (8, 8)], ["sign", "step"])])
+def test_separates_separable_data(hidden, activation):
     rng = np.random.default_rng(4)
     X = rng.integers(0, 2, (300, 15))
     margin = X @ np.repeat([1, -1, 0], 5)
     X, y = X[np.abs(margin) >= 1], (margin[np.abs(margin) >= 1] > 0).astype(int)
     data = Dataset.merge(X, y)
-    shape = Architecture.build(15, 2, hidden)
+    shape = Architecture.build(15, 2, hidden, activation=activation)
     best = train(None, shape, data, rng, GradientOptions(epochs=60))
     assert np.mean(best.predict(X) == y) >= (1.0 if not hidden else 0.95)
 

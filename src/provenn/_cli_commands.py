@@ -20,9 +20,7 @@ from provenn.model_file import LoadedModel, installed_version, load_model
 from provenn.network.files import write_text_safely
 from provenn.network.network import predict_scores
 from provenn.solvers import Solver
-from provenn.tables import did_you_mean, labels_of, read_table
-from provenn.verification import Verification
-from provenn.verification import verify as verify_model
+from provenn.tables import did_you_mean, read_table
 
 
 def run_predict(path: str, data: str, output: str | None, *, as_json: bool) -> None:
@@ -30,7 +28,7 @@ def run_predict(path: str, data: str, output: str | None, *, as_json: bool) -> N
     check_output(output, path, data)
     model = load_model(path)
     frame = read_table(data).frame
-    _need_columns(model, frame)
+    need_columns(model, frame)
     scores = model.network.scores(model.encode(frame))
     labels = model.estimator.classes_[predict_scores(scores)].tolist()
     real = scores * model.estimator.score_unit
@@ -54,7 +52,8 @@ def run_predict(path: str, data: str, output: str | None, *, as_json: bool) -> N
         out.error_console().print(Text(share))
 
 
-def _need_columns(model: LoadedModel, frame: pd.DataFrame) -> None:
+def need_columns(model: LoadedModel, frame: pd.DataFrame) -> None:
+    """Refuse data that lack a column which the model reads."""
     for name in model.columns:
         if name not in frame.columns:
             guess = did_you_mean(name, frame.columns) or ";"
@@ -89,52 +88,6 @@ def _csv_text(rows: list[list[Any]]) -> str:
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows(rows)
     return stream.getvalue()
-
-
-def run_verify(path: str, data: str, *, as_json: bool) -> bool:
-    """Recompute a model's certificate and say whether it agrees; see `provenn verify --help`."""
-    model = load_model(path)
-    frame = read_table(data).frame
-    _need_columns(model, frame)
-    if model.target not in frame.columns:
-        raise InputError(f"verifying needs the target column {model.target!r}, which the data lack")
-    found = verify_model(model, frame.drop(columns=model.target), labels_of(frame[model.target], model.target))
-    if as_json:
-        out.print_json(_verification(model, found))
-    else:
-        _print_verification(model, found)
-    if not found.agrees:
-        failed = "; ".join(f"{check.name}: {check.text}" for check in found.checks if not check.passed)
-        out.error_console().print(Text(f"provenn: {path} does not agree with {data}: {failed}"), soft_wrap=True)
-    return found.agrees
-
-
-def _verification(model: LoadedModel, found: Verification) -> dict[str, Any]:
-    stored = model.certificate
-    return {
-        "agrees": found.agrees,
-        "loss": found.loss,
-        "stored_loss": stored.loss_value,
-        "bound": stored.bound_value,
-        "gap": stored.gap,
-        "optimal": stored.optimal and found.agrees,
-        "proved_by": stored.proved_by,
-        "training_data": found.training_data,
-        "accuracy": found.accuracy,
-        "checks": [{"name": c.name, "passed": c.passed, "text": c.text} for c in found.checks],
-    }
-
-
-def _print_verification(model: LoadedModel, found: Verification) -> None:
-    rows: dict[str, str | Text] = {}
-    for check in found.checks:
-        mark = Text("ok    ", style="green") if check.passed else Text("WRONG ", style="bold red")
-        rows[check.name] = mark + Text(check.text)
-    rows["accuracy"] = f"      {found.accuracy:.2%}"
-    proven = "the loss is proven optimal" if model.certificate.optimal else f"gap {out.percent(model.certificate.gap)}"
-    good = Text(f"The certificate agrees: {proven}.", style="bold")
-    bad = Text("The certificate does not agree.", style="bold red")
-    out.show(out.facts(rows), "", good if found.agrees else bad)
 
 
 def run_report(path: str, *, as_json: bool) -> None:

@@ -16,12 +16,15 @@ from provenn.network import Architecture, IntegerDomain
 from provenn.solvers import Solver
 from provenn.trainers import Trainer
 from provenn.trainers.agreement import Agreement
+from provenn.trainers.alternating import Alternating
 from provenn.trainers.blocks import Blocks
 from provenn.trainers.convex import Convex
 from provenn.trainers.exact import Exact
 from provenn.trainers.gradient import Gradient
 from provenn.trainers.hull import Hull
 from provenn.trainers.portfolio import Portfolio
+from provenn.trainers.robust_convex import RobustConvex
+from provenn.trainers.splitting import Splitting
 
 KINDS = ("integer", "continuous")
 LARGEST_BOX = FREE_BIAS = 127
@@ -32,7 +35,7 @@ def domain_of(bound: Any, what: str = "weight_bound", kind: str = "integer") -> 
     if isinstance(bound, IntegerDomain):
         return bound
     if kind == "continuous":
-        if isinstance(bound, Real) and not isinstance(bound, bool) and 0 < bound <= LARGEST_BOX:
+        if isinstance(bound, Real) and not isinstance(bound, bool) and 0 < float(bound) <= LARGEST_BOX:
             return IntegerDomain.continuous(float(bound))
         raise InputError(f"{what} of continuous weights must be a number above 0 and up to 127, got {bound!r}")
     if bound in ("binary", "ternary"):
@@ -98,17 +101,29 @@ def loss_of(loss: str | Loss, temperature: float) -> Loss:
     return registry.load("provenn.losses", loss)()
 
 
-TRAINERS = ("portfolio", "search", "convex", "agreement", "hull", "blocks", "gradient")
+TRAINERS = (
+    "portfolio", "search", "convex", "agreement", "hull", "blocks", "gradient", "alternating", "splitting"
+)  # fmt: skip
 
 
 def trainer_of(
-    solver: Any, problem: Problem, checkpoint: str | os.PathLike[str] | None = None, resume: bool = False
+    solver: Any,
+    problem: Problem,
+    checkpoint: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    max_parts: int | None = None,
+    batch_size: int | None = None,
 ) -> Trainer:
     """Turn the name of a trainer or solver, a `Solver` or a `Trainer` into a trainer.
 
     "auto" and "portfolio" are search beside provers, "search" is search alone, "convex", "agreement", "hull",
-    "blocks" and "gradient" are single engines, and the name of a solver is that solver on the MILP.
+    "blocks", "gradient", "alternating" and "splitting" are single engines, and the name of a solver is that
+    solver on the MILP. The worst case of a convex loss without hidden layers goes to the convex engine on lifted data.
     """
+    if solver != "splitting" and (max_parts is not None or batch_size is not None):
+        raise InputError("max_parts and batch_size (--parts, --batch-size) belong to solver='splitting'")
+    if solver in ("auto", "portfolio", "convex") and checkpoint is None and RobustConvex.obstacle(problem) is None:
+        return RobustConvex()
     if solver in ("auto", "portfolio", "search"):
         return Portfolio(bounds=solver != "search", checkpoint=checkpoint, resume=resume)
     if checkpoint is not None or resume:
@@ -123,7 +138,10 @@ def trainer_of(
         "hull": Hull,
         "blocks": Blocks,
         "gradient": Gradient,
+        "alternating": Alternating,
     }
+    if solver == "splitting":
+        return Splitting(max_parts=max_parts, batch_size=batch_size)
     if solver in engines:
         return engines[solver]()
     names = registry.names("provenn.solvers")

@@ -10,13 +10,16 @@ import typer
 from typer.main import get_command
 
 from provenn import __version__, registry
+from provenn._cli_options import bound, kinds, number_or_auto, one_of, price, radius, share_or_folds, sizes
 from provenn.errors import InfeasibleError, NoAnswerError, ProvennError, SolverError
 
 OK, BAD_INPUT, INFEASIBLE, NO_ANSWER = 0, 1, 2, 3
 INTERRUPTED = 130
 """What newer versions of typer return for Ctrl-C."""
 LOSSES = registry.names("provenn.losses")
-ENGINES = ("portfolio", "search", "convex", "agreement", "hull", "blocks", "gradient")
+ENGINES = (
+    "portfolio", "search", "convex", "agreement", "hull", "blocks", "gradient", "alternating", "splitting"
+)  # fmt: skip
 SOLVERS = ("auto", *ENGINES, *registry.names("provenn.solvers"))
 
 app = typer.Typer(
@@ -95,6 +98,17 @@ def train(
     l2_price: Annotated[float, typer.Option(help="Cost of the sum of squared weights.")] = 0.0,
     parts: Annotated[int | None, typer.Option(metavar="N", help="Of solver splitting: parts of the data.")] = None,
     batch_size: Annotated[int | None, typer.Option(metavar="N", help="Of solver splitting: rows a round.")] = None,
+    robust_radius: Annotated[
+        float, typer.Option(metavar="R", help="Withstand perturbations of scaled features (0..1) up to R.")
+    ] = 0.0,
+    robust_norm: Annotated[str, typer.Option(metavar="NORM", help="Of perturbations: inf, 1 or 2.")] = "inf",
+    robust_rule: Annotated[str, typer.Option(metavar="RULE", help="pattern, worst_case or auto.")] = "auto",
+    robust_price: Annotated[
+        float | None, typer.Option(metavar="PRICE", help="Of a sample whose activations may change; else a condition.")
+    ] = None,
+    robust_exclude: Annotated[
+        list[str] | None, typer.Option(metavar="COL", help="Never perturbed; categorical for all categories.")
+    ] = None,
     quantize: Annotated[
         str, typer.Option(metavar="HOW", help="Numeric columns: grid (scaled) or thermometer (bits).")
     ] = "grid",
@@ -122,30 +136,35 @@ def train(
     from provenn._cli_train import TrainRequest, run_train
 
     options = {
-        "hidden_layer_sizes": _sizes(hidden),
-        "activation": _one_of(activation, ("sign", "step"), "--activation"),
-        "weights": _kinds(weights),
-        "weight_bound": _bound(weight_bound, "--weight-bound", fractions="continuous" in weights),
+        "hidden_layer_sizes": sizes(hidden),
+        "activation": one_of(activation, ("sign", "step"), "--activation"),
+        "weights": kinds(weights),
+        "weight_bound": bound(weight_bound, "--weight-bound", fractions="continuous" in weights),
         "bias_bound": None
         if bias_bound == "none"
-        else _bound(bias_bound, "--bias-bound", ("auto", "none"), fractions="continuous" in weights),
-        "loss": _one_of(loss, LOSSES, "--loss"),
-        "temperature": _number_or_auto(temperature, "--temperature"),
-        "solver": _one_of(solver, SOLVERS, "--solver"),
-        "validation": _share_or_folds(validation),
+        else bound(bias_bound, "--bias-bound", ("auto", "none"), fractions="continuous" in weights),
+        "loss": one_of(loss, LOSSES, "--loss"),
+        "temperature": number_or_auto(temperature, "--temperature"),
+        "solver": one_of(solver, SOLVERS, "--solver"),
+        "validation": share_or_folds(validation),
         "early_stopping": early_stopping,
         "time_limit": time_limit,
         "node_limit": node_limit,
         "memory_limit": memory_limit,
         "max_nonzeros": max_nonzeros,
         "fan_in": fan_in,
-        "nonzero_price": _price(_number_or_auto(nonzero_price, "--nonzero-price"), "--nonzero-price"),
-        "neuron_price": _price(neuron_price, "--neuron-price"),
-        "l1_price": _price(l1_price, "--l1-price"),
-        "l2_price": _price(l2_price, "--l2-price"),
+        "nonzero_price": price(number_or_auto(nonzero_price, "--nonzero-price"), "--nonzero-price"),
+        "neuron_price": price(neuron_price, "--neuron-price"),
+        "l1_price": price(l1_price, "--l1-price"),
+        "l2_price": price(l2_price, "--l2-price"),
         "max_parts": parts,
         "batch_size": batch_size,
-        "quantize": _one_of(quantize, ("grid", "thermometer"), "--quantize"),
+        "robust_radius": radius(robust_radius, "--robust-radius"),
+        "robust_norm": one_of(robust_norm, ("inf", "1", "2"), "--robust-norm"),
+        "robust_rule": one_of(robust_rule, ("auto", "pattern", "worst_case"), "--robust-rule"),
+        "robust_price": None if robust_price is None else price(robust_price, "--robust-price"),
+        "robust_exclude": "categorical" if robust_exclude == ["categorical"] else tuple(robust_exclude or ()),
+        "quantize": one_of(quantize, ("grid", "thermometer"), "--quantize"),
         "grid_steps": grid_steps,
         "bits": bits,
         "categorical_features": tuple(categorical or ()),
@@ -177,15 +196,33 @@ def predict(
 
 
 @app.command()
-def verify(model: Model, data: Data, as_json: Json = False) -> None:
+def verify(
+    model: Model,
+    data: Data,
+    at_radius: Annotated[
+        float, typer.Option("--radius", metavar="R", help="Certify predictions against perturbations up to R.")
+    ] = 0.0,
+    norm: Annotated[str, typer.Option(metavar="NORM", help="Of perturbations: inf, 1 or 2.")] = "inf",
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="COL", help="Never perturbed; categorical for all categories.")
+    ] = None,
+    time_limit: Annotated[float, typer.Option(metavar="SECONDS", help="For the perturbations.")] = 60.0,
+    threads: Annotated[int, typer.Option(metavar="N", min=1, help="Threads.")] = 1,
+    as_json: Json = False,
+) -> None:
     """Recompute a certificate from the data.
 
     Loss, domains and data fingerprint are recomputed in exact integers from the training data.
     Exit code 0 when everything agrees and 1 when not. The bound is the claim of its prover.
+    With --radius, in units of the scaled features (0..1 in training), each prediction is certified or a
+    counterexample found, on any data.
     """
-    from provenn._cli_commands import run_verify
+    from provenn._cli_verify import Around, run_verify
 
-    if not run_verify(model, data, as_json=as_json):
+    left_out = "categorical" if exclude == ["categorical"] else tuple(exclude or ())
+    norms = one_of(norm, ("inf", "1", "2"), "--norm")
+    around = Around(radius(at_radius, "--radius"), norms, left_out, time_limit, threads)
+    if not run_verify(model, data, around, as_json=as_json):
         raise typer.Exit(BAD_INPUT)
 
 
@@ -255,73 +292,6 @@ def bench(
         as_json=as_json,
         quiet=quiet,
     )
-
-
-def _sizes(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",")] if text.strip() else []
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise typer.BadParameter(
-            f"{text!r}: give positive whole numbers, for example 16 or 16,16", param_hint="--hidden"
-        )
-    return tuple(int(part) for part in parts)
-
-
-def _kinds(text: str) -> str | tuple[str, ...]:
-    kinds = tuple(_one_of(part.strip(), ("integer", "continuous"), "--weights") for part in text.split(","))
-    return kinds if len(kinds) > 1 else kinds[0]
-
-
-def _bound(text: str, option: str, more: tuple[str, ...] = (), *, fractions: bool = False) -> float | str:
-    if text in ("binary", "ternary", *more):
-        return text
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if fractions and 0 < number <= 127:
-        return int(number) if number.is_integer() else number
-    if not (1 <= number <= 127 and number.is_integer()):
-        names = ", ".join(("binary", "ternary", *more))
-        raise typer.BadParameter(f"{text!r}: give a whole number from 1 to 127, or {names}", param_hint=option)
-    return int(number)
-
-
-def _number_or_auto(text: str, option: str) -> float | str:
-    if text == "auto":
-        return text
-    try:
-        return float(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r}: give a number, or auto", param_hint=option) from None
-
-
-def _share_or_folds(text: str) -> float | int | str:
-    if text == "auto":
-        return text
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if 0 < number < 1:
-        return number
-    if number >= 2 and number.is_integer():
-        return int(number)
-    raise typer.BadParameter(
-        f"{text!r}: give a share between 0 and 1 to hold out, a number of folds, at least 2, or auto",
-        param_hint="--validation",
-    )
-
-
-def _price(value: float | str, option: str) -> float | str:
-    if not isinstance(value, str) and not 0 <= value <= 1e9:
-        raise typer.BadParameter(f"{value:g}: give a number from 0 to 1e9", param_hint=option)
-    return value
-
-
-def _one_of(value: str, allowed: Sequence[str], option: str) -> str:
-    if value not in allowed:
-        raise typer.BadParameter(f"{value!r}: choose one of {', '.join(allowed)}", param_hint=option)
-    return value
 
 
 def main(argv: Sequence[str] | None = None) -> int:

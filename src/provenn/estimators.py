@@ -9,20 +9,22 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state, compute_sample_weight
+from sklearn.utils import check_random_state
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from provenn._training_data import frame, not_empty, training_table, whole_weights
 from provenn.encoding import Quantizer, TableEncoder
 from provenn.errors import InfeasibleError, InputError, NoAnswerError, SolverError
 from provenn.formulations import Problem
 from provenn.losses import Loss
+from provenn.losses._worst_case import WorstCase
 from provenn.losses.logistic import Logistic
 from provenn.milp import Limits
 from provenn.network import Dataset, IntegerDomain, IntegerNetwork
 from provenn.network.architecture import Activation
 from provenn.network.network import predict_scores
+from provenn.perturbation import Excluded
 from provenn.plan import Plan
 from provenn.score_card import ScoreCard, score_card
 from provenn.selection import Selection
@@ -30,7 +32,6 @@ from provenn.solvers import Solver
 from provenn.status import Status
 from provenn.trainers import OnProgress, Trainer, TrainResult
 
-WEIGHT_STEPS = 1000
 WeightKind = Literal["integer", "continuous"]
 
 
@@ -90,6 +91,19 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         Parts of the data at which solver="splitting" stops; by default it goes on to the exact model.
     batch_size : int, optional
         Samples of a round of solver="splitting"; by default all.
+    robust_radius : float, dict or sequence, default 0
+        Size of perturbations to withstand, in units of the scaled features (0..1 in training): one
+        for all, raw columns by name, or one for each encoded feature.
+    robust_norm : {"inf", 1, 2}, default "inf"
+        Norm of perturbations.
+    robust_rule : {"auto", "pattern", "worst_case"}, default "auto"
+        "worst_case", which is "auto": minimise the loss under the worst perturbation, by intervals
+        behind a hidden layer. "pattern": no perturbation changes an activation of the first hidden
+        layer on a training sample.
+    robust_price : float, optional
+        Of "pattern": cost of a sample whose activations may change; None makes it a condition.
+    robust_exclude : sequence of str or "categorical", default ()
+        Raw columns that are never perturbed; "categorical" names all categories.
     feature_signs : dict or sequence, optional
         -1, 0 or +1 for each raw column (by name) or each encoded feature; only without
         hidden layers and for two classes.
@@ -163,6 +177,11 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         l2_price: float = 0,
         max_parts: int | None = None,
         batch_size: int | None = None,
+        robust_radius: float | dict[str, float] | Sequence[float] = 0.0,
+        robust_norm: Literal["inf", "1", "2", 1, 2] = "inf",
+        robust_rule: Literal["auto", "pattern", "worst_case"] = "auto",
+        robust_price: float | None = None,
+        robust_exclude: Excluded = (),
         feature_signs: dict[str, int] | Sequence[int] | None = None,
         quantize: Quantizer = "grid",
         grid_steps: int = 10_000,
@@ -196,6 +215,11 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.l2_price = l2_price
         self.max_parts = max_parts
         self.batch_size = batch_size
+        self.robust_radius = robust_radius
+        self.robust_norm = robust_norm
+        self.robust_rule = robust_rule
+        self.robust_price = robust_price
+        self.robust_exclude = robust_exclude
         self.feature_signs = feature_signs
         self.quantize = quantize
         self.grid_steps = grid_steps
@@ -242,11 +266,11 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         NoAnswerError
             When a limit was reached before any feasible network was found.
         """
-        table, labels, weights = self._training_table(X, y, sample_weight)
+        table, labels, weights = training_table(self, X, y, sample_weight)
         encoder = TableEncoder(self.quantize, self.grid_steps, self.bits, self.categorical_features).fit(table)
-        multiplicity, self.weight_unit_ = _whole_weights(weights)
+        multiplicity, self.weight_unit_ = whole_weights(weights)
         dataset = Dataset.merge(
-            _not_empty(encoder.transform(table)), labels, multiplicity, encoder.scale, tuple(range(len(self.classes_)))
+            not_empty(encoder.transform(table)), labels, multiplicity, encoder.scale, tuple(range(len(self.classes_)))
         )
         self.dataset_fingerprint_ = dataset.fingerprint()
         plan = Plan(self.get_params(deep=False), dataset, encoder.features, self.weight_unit_)
@@ -268,37 +292,6 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         if not problem.architecture.hidden:
             self._card_data = (dataset, self.network_.scores(dataset.X))
         return self
-
-    def _training_table(self, X: Any, y: Any, sample_weight: Any) -> tuple[pd.DataFrame, Any, NDArray[np.float64]]:
-        if isinstance(X, pd.DataFrame):
-            validate_data(self, X, skip_check_array=True)
-            labels = column_or_1d(y, warn=True)
-            table = X
-            if len(X) != len(labels):
-                raise InputError(f"X has {len(X)} rows and y has {len(labels)} labels")
-        else:
-            array, labels = validate_data(self, X, y, dtype=np.float64)
-            table = _frame(array)
-        if len(table) == 0 or table.shape[1] == 0:
-            raise InputError(f"the data have {len(table)} rows and {table.shape[1]} columns; both must be at least 1")
-        if pd.isna(labels).any():
-            row = int(np.flatnonzero(pd.isna(labels))[0])
-            raise InputError(f"the target is missing in row {row + 1}; drop such rows first")
-        check_classification_targets(labels)
-        weights = _check_sample_weight(sample_weight, np.zeros((len(table), 1)), ensure_non_negative=True)
-        if self.class_weight is not None:
-            weights = weights * compute_sample_weight(self.class_weight, labels)
-        kept = weights > 0
-        if not kept.any():
-            raise InputError("all sample weights are zero: at least one sample must count")
-        table, labels, weights = table.loc[kept] if not kept.all() else table, labels[kept], weights[kept]
-        self.classes_, index = np.unique(labels, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise InputError(
-                f"the target has one class only ({self.classes_.tolist()[0]!r}); "
-                "a classifier needs at least two classes"
-            )
-        return table, index, weights
 
     def _prepared(self, problem: Problem) -> None:
         """Take note of the problem before it is trained; for subclasses."""
@@ -333,18 +326,18 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         self.status_ = result.status
         self.message_ = result.message
         self.seconds_ = result.seconds
-        self.loss_: Any = problem.loss
+        self.loss_: Any = problem.loss.loss if isinstance(problem.loss, WorstCase) else problem.loss
         self.encoder_ = encoder
 
     def _encode(self, X: Any) -> NDArray[np.int64]:
         check_is_fitted(self, "network_")
         if isinstance(X, pd.DataFrame) and hasattr(self, "feature_names_in_"):
             validate_data(self, X, skip_check_array=True, reset=False)
-            return _not_empty(self.encoder_.transform(X))
+            return not_empty(self.encoder_.transform(X))
         if any(name in self.encoder_.categories for name in self.encoder_.columns):
             raise InputError("the model was trained on a frame with categories: predict needs a DataFrame too")
         array = validate_data(self, X, dtype=np.float64, reset=False)
-        return _not_empty(self.encoder_.transform(_frame(array, self.encoder_.columns)))
+        return not_empty(self.encoder_.transform(frame(array, self.encoder_.columns)))
 
     def scores(self, X: Any) -> NDArray[np.int64]:
         """Return the exact integer scores of shape (n, n_outputs), in grid units without hidden layers."""
@@ -399,21 +392,3 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
             dataset.y == 1,
             dataset.multiplicity,
         )
-
-
-def _frame(array: NDArray[np.float64], names: Sequence[str] | None = None) -> pd.DataFrame:
-    columns = list(names) if names is not None else [f"x{i}" for i in range(array.shape[1])]
-    return pd.DataFrame(array, columns=columns)
-
-
-def _not_empty(encoded: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give data without a single varying feature one constant column."""
-    return encoded if encoded.shape[1] else np.zeros((len(encoded), 1), dtype=np.int64)
-
-
-def _whole_weights(weights: NDArray[np.float64]) -> tuple[NDArray[np.int64], int]:
-    """Return whole multiplicities and how many of them make a weight of 1."""
-    if np.all(weights == np.rint(weights)) and weights.max() < 2**40:
-        return weights.astype(np.int64), 1
-    unit = max(1, int(np.ceil(WEIGHT_STEPS / weights.mean())))
-    return np.maximum(1, np.rint(weights * unit)).astype(np.int64), unit

@@ -13,10 +13,14 @@ from provenn.errors import InputError
 from provenn.formulations import Problem, SideConstraint
 from provenn.formulations.feature_signs import FeatureSigns
 from provenn.formulations.neuron_count import NeuronCount
+from provenn.formulations.norm_price import MICRO, NormPrice
+from provenn.formulations.robust import Robust
 from provenn.formulations.sparsity import Sparsity
 from provenn.losses import Loss
+from provenn.losses._worst_case import WorstCase
 from provenn.milp import Limits
 from provenn.network import Architecture, Dataset, IntegerNetwork
+from provenn.perturbation import RULES, Perturbation
 from provenn.selection import PRICES, Selection, Setting, held_out, scheme_of, select, temperatures
 from provenn.trainers import Trainer
 from provenn.trainers._portfolio_primal import compile_search
@@ -25,6 +29,7 @@ from provenn.trainers.convex import Convex, compile_kernels
 from provenn.trainers.early_stopping import EarlyStopping
 from provenn.trainers.gradient import Gradient, load_torch
 from provenn.trainers.portfolio import Portfolio
+from provenn.trainers.robust_convex import RobustConvex
 
 PROVABLE = 1000
 NODES_OF_A_TRIAL = 10
@@ -63,7 +68,13 @@ class Plan:
         scheme_of(self.validation)
         for name in ("temperature", "nonzero_price", "neuron_price", "l1_price", "l2_price"):
             _check_number(name, options[name], name in ("temperature", "nonzero_price"))
+        for name in ("max_nonzeros", "fan_in"):
+            if options[name] == 0:
+                raise InputError(f"{name}=0 leaves no weight, only a constant answer: give at least 1, or leave it out")
         self.architecture = self._architecture()
+        self.perturbation = Perturbation.of(
+            options["robust_radius"], options["robust_norm"], options["robust_exclude"], features, dataset.scale
+        )
         self.selection: Selection | None = None
         self.setting = replace(USUAL, temperature=self._temperatures()[0], nonzero_price=self._prices()[0])
 
@@ -71,13 +82,30 @@ class Plan:
         """Return the problem of a setting on some data; by default the chosen one on all."""
         data, chosen = dataset or self.dataset, setting or self.setting
         loss: Loss = loss_of(self.options["loss"], chosen.temperature)
-        return Problem(self.architecture, data, loss, self._constraints(chosen.nonzero_price))
+        return self.problem_for(loss, data, chosen.nonzero_price)
+
+    def problem_for(self, loss: Loss, dataset: Dataset, nonzero_price: float) -> Problem:
+        """Return the problem of a loss on some data, with all conditions and the worst case of perturbations."""
+        ball = self.perturbation
+        if ball is not None and self._takes_worst_case():
+            loss = WorstCase(loss, ball.radius, ball.norm)
+        return Problem(self.architecture, dataset, loss, self._constraints(nonzero_price, dataset))
+
+    def _takes_worst_case(self) -> bool:
+        """Whether perturbations enter through the loss, and not through the activations of the first layer."""
+        rule = self.options["robust_rule"]
+        if rule not in RULES:
+            raise InputError(f"unknown robust_rule {rule!r}: choose one of {', '.join(RULES)}")
+        if rule == "pattern" and not self.architecture.hidden:
+            raise InputError("robust_rule='pattern' is about hidden units: without a hidden layer take 'worst_case'")
+        return rule != "pattern"
 
     def trainer(self, problem: Problem) -> Trainer:
         """Return the trainer of the chosen setting."""
         options, setting = self.options, self.setting
         given = setting.method if options["solver"] == "auto" else options["solver"]
-        trainer = trainer_of(given, problem, options["checkpoint"], options["resume"])
+        more = (options[name] for name in ("checkpoint", "resume", "max_parts", "batch_size"))
+        trainer = trainer_of(given, problem, *more)
         if not options["early_stopping"]:
             return trainer
         share = self.validation if isinstance(self.validation, float) else TENTH
@@ -170,7 +198,10 @@ class Plan:
         if setting.method == "gradient":
             return Gradient()
         problem = self.problem(setting=setting)
-        return Convex() if Convex.obstacle(problem) is None else Portfolio(bounds=False, gradient=False)
+        for engine in (Convex, RobustConvex):
+            if engine.obstacle(problem) is None:
+                return engine()
+        return Portfolio(bounds=False, gradient=False)
 
     def _resumed(self) -> bool:
         """Take the setting with which the checkpoint was begun, where there is one to go on from."""
@@ -195,7 +226,7 @@ class Plan:
         sizes = [int(size) for size in hidden]
         return architecture_of(self.dataset.n_features, self.dataset.n_classes, sizes, *given)
 
-    def _constraints(self, nonzero_price: float) -> tuple[SideConstraint, ...]:
+    def _constraints(self, nonzero_price: float, dataset: Dataset) -> tuple[SideConstraint, ...]:
         unit, options = self.weight_unit, self.options
         constraints: list[SideConstraint] = []
         if nonzero_price or options["max_nonzeros"] is not None or options["fan_in"] is not None:
@@ -204,9 +235,11 @@ class Plan:
             constraints.append(NeuronCount(options["neuron_price"] * unit))
         for name, power in (("l1_price", 1), ("l2_price", 2)):
             if options[name]:
-                from provenn.formulations.norm_price import NormPrice
-
-                constraints.append(NormPrice(options[name] * unit, power))
+                parts = MICRO if self.architecture.continuous else 1
+                constraints.append(NormPrice(options[name] * unit, power, parts))
+        ball, price = self.perturbation, options["robust_price"]
+        if ball is not None and not self._takes_worst_case():
+            constraints.append(Robust(ball.radius, ball.norm, None if price is None else price * unit, dataset=dataset))
         if options["feature_signs"] is not None:
             constraints.append(FeatureSigns(_signs(options["feature_signs"], self.features)))
         return tuple(constraints)

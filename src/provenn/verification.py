@@ -8,8 +8,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils import compute_sample_weight
 
+from provenn._training_data import whole_weights
 from provenn.errors import InputError
-from provenn.estimators import _whole_weights
 from provenn.formulations import Problem
 from provenn.model_file import LoadedModel
 from provenn.network import Dataset
@@ -111,12 +111,12 @@ def _problem(model: LoadedModel, features: pd.DataFrame, labels: NDArray[Any]) -
     weights = np.ones(len(index))
     if estimator.class_weight is not None:
         weights = weights * compute_sample_weight(estimator.class_weight, labels)
-    multiplicity, _ = _whole_weights(weights)
+    multiplicity, _ = whole_weights(weights)
     classes = tuple(range(len(estimator.classes_)))
     dataset = Dataset.merge(model.encode(features), index, multiplicity, estimator.encoder_.scale, classes)
     options = estimator.get_params(deep=False)
     plan = Plan(options, dataset, estimator.encoder_.features, estimator.weight_unit_)
-    return Problem(plan.architecture, dataset, estimator.loss_, plan.problem().constraints)
+    return plan.problem_for(estimator.loss_, dataset, plan.setting.nonzero_price)
 
 
 def class_index(classes: NDArray[Any], labels: NDArray[Any], target: str) -> NDArray[np.int64]:

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+from scipy.optimize import minimize
 
 from provenn.errors import CapabilityError, InputError
 from provenn.formulations import Problem
@@ -18,15 +19,19 @@ from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
 from provenn.solvers import Solver
 from provenn.status import Status
 from provenn.testing.toys import best_value, count_networks, domains, random_dataset, random_network
+from provenn.trainers.agreement import Agreement
+from provenn.trainers.blocks import Blocks
 from provenn.trainers.convex import Convex
 from provenn.trainers.exact import Exact
+from provenn.trainers.gradient import Gradient
+from provenn.trainers.hull import Hull
 
 
-def toy(seed, hidden=(), loss=None, n=12, d=3, scale=10, n_classes=2, domain=None, constraints=()):
+def toy(seed, hidden=(), loss=None, n=12, d=3, scale=10, n_classes=2, domain=None, constraints=(), activation="sign"):
     rng = np.random.default_rng(seed)
     domain = domain or IntegerDomain.ternary()
     data = random_dataset(rng, n, d, n_classes, scale)
-    shape = Architecture.build(d, n_classes, hidden, domain)
+    shape = Architecture.build(d, n_classes, hidden, domain, activation=activation)
     return rng, Problem(shape, data, loss or Logistic(0.7), constraints)
 
 
@@ -34,6 +39,17 @@ TRAINERS = [
     ("convex", Convex, {}),
     ("cpsat", lambda: Exact(Solver.create("cpsat", workers=1)), {"hidden": (2,), "loss": MaxCorrect()}),
     ("highs", lambda: Exact(Solver.create("highs")), {"hidden": (1,), "loss": MaxCorrect()}),
+    (
+        "cpsat-steps",
+        lambda: Exact(Solver.create("cpsat", workers=1)),
+        {"hidden": (2,), "loss": MaxCorrect(), "activation": "step"},
+    ),
+    (
+        "highs-steps",
+        lambda: Exact(Solver.create("highs")),
+        {"hidden": (1,), "loss": MaxCorrect(), "activation": "step"},
+    ),
+    ("hull-steps", Hull, {"hidden": (2,), "loss": MaxCorrect(), "activation": "step"}),
 ]
 
 
@@ -114,6 +130,60 @@ def test_the_convex_engine_says_what_it_cannot_do():
     ):
         with pytest.raises(CapabilityError, match=message):
             Convex().train(toy(0, **shape)[1], Limits())
+
+
+def smooth_optimum(problem):
+    """Return the least logistic loss over the real box, in units, by SciPy."""
+    data, layer = problem.dataset, problem.architecture.layers[0]
+    A = np.column_stack([data.X / data.scale, np.ones(data.n_samples)]) * data.targets(1)
+    ends = (layer.weights.low / layer.weights.denominator, layer.weights.high / layer.weights.denominator)
+
+    def loss(w):
+        z = A @ w / problem.loss.temperature
+        slope = -data.multiplicity / (1.0 + np.exp(z)) / problem.loss.temperature
+        return np.logaddexp(0.0, -z) @ data.multiplicity, slope @ A
+
+    options = {"ftol": 1e-15, "gtol": 1e-9, "maxiter": 10_000, "maxfun": 100_000}
+    found = minimize(loss, np.zeros(A.shape[1]), jac=True, bounds=[ends] * A.shape[1], options=options)
+    return found.fun * 1e6
+
+
+@pytest.mark.parametrize("bound", [0.5, 1.0, 15.0, 127.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_continuous_weights_are_proven_up_to_the_rounding_of_the_loss(seed, bound):
+    box = IntegerDomain.continuous(bound)
+    _, problem = toy(seed, n=60, d=6, scale=(1, 100)[seed % 2], domain=box, loss=Logistic((1.0, 0.3)[seed // 2]))
+    result = Convex().train(problem, Limits(seconds=60))
+    certificate, total = result.certificate, problem.dataset.total
+    assert result.status is Status.TOLERANCE
+    assert problem.value(result.network) == certificate.loss
+    assert certificate.loss - certificate.bound <= 1.25 * total + 1
+    best = smooth_optimum(problem)
+    assert certificate.bound <= best + total / 2
+    assert certificate.loss <= best * (1 + 1e-6) + total / 2 + 2
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_coarse_continuous_boxes_are_bounded_by_brute_force(seed):
+    box = IntegerDomain.continuous(1.0, bits=2 + seed % 2)
+    prices = (Sparsity(0.25),) if seed % 3 == 1 else (FeatureSigns((1, -1)),) if seed % 3 == 2 else ()
+    _, problem = toy(seed, n=9, d=2, domain=box, constraints=prices)
+    certificate = Convex().train(problem, Limits(seconds=60)).certificate
+    assert certificate.bound <= best_value(problem) <= certificate.loss
+    assert certificate.loss - certificate.bound <= 1.25 * problem.dataset.total + 1
+
+
+def test_engines_of_integers_refuse_continuous_weights():
+    box = IntegerDomain.continuous()
+    _, flat = toy(0, domain=box, loss=MaxCorrect())
+    _, deep = toy(0, hidden=(2,), domain=[box, IntegerDomain.ternary()], loss=MaxCorrect())
+    assert "continuous" in Agreement.obstacle(flat)
+    for engine in (Hull, Blocks, Gradient):
+        assert "continuous" in engine.obstacle(deep)
+        with pytest.raises(CapabilityError, match="continuous"):
+            engine().train(deep, Limits())
+    assert "budget" in Convex.obstacle(toy(0, domain=box, constraints=(Sparsity(0, 2),))[1])
+    assert "grid points" in Convex.obstacle(toy(0, domain=IntegerDomain.continuous(20.0, bits=24))[1])
 
 
 def test_no_time_still_gives_the_best_constant_network():

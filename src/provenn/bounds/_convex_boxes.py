@@ -94,7 +94,7 @@ class Report(NamedTuple):
 
     Parameters
     ----------
-    box : ndarray of shape (3, 4, D), int16
+    box : ndarray of shape (3, 4, D), int32
         LOW and HIGH at the end, and (rows 2 and 3) after what only shifts could cut.
     w : ndarray of shape (3, D), float32
         The point of the bound.
@@ -108,7 +108,7 @@ class Report(NamedTuple):
         The rounded point of the node.
     """
 
-    box: NDArray[np.int16]
+    box: NDArray[np.int32]
     w: NDArray[np.float32]
     bound: Floats
     penalty: Floats
@@ -117,7 +117,7 @@ class Report(NamedTuple):
 
 
 @njit(cache=True)
-def load(root: Root, low: NDArray[np.int16], high: NDArray[np.int16], w: NDArray[np.float32], n: int) -> Box:
+def load(root: Root, low: NDArray[np.int32], high: NDArray[np.int32], w: NDArray[np.float32], n: int) -> Box:
     """Unpack a stored node into fresh arrays, its point clipped to its box."""
     D = len(low)
     full, free, p = np.empty((3, D)), np.empty(D, np.int64), 0

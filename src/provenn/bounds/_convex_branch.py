@@ -163,8 +163,8 @@ def note(report: Report, box: Box, stage: int, row: int) -> None:
     write_back(box)
     for j in range(box.full.shape[1]):
         report.box[stage, row, j], report.box[stage, row + 1, j] = (
-            np.int16(box.full[LOW, j]),
-            np.int16(box.full[HIGH, j]),
+            np.int32(box.full[LOW, j]),
+            np.int32(box.full[HIGH, j]),
         )
         report.w[stage, j] = box.full[X, j]
 
@@ -174,7 +174,7 @@ def expand(
     samples: Samples,
     root: Root,
     report: Report,
-    box: NDArray[np.int16],
+    box: NDArray[np.int32],
     w: NDArray[np.float32],
     model: NDArray[np.float32],
     fill: bool,
@@ -191,7 +191,7 @@ def expand(
     samples, root
     report : Report
         Written.
-    box : ndarray of shape (2 or more, D), int16
+    box : ndarray of shape (2 or more, D), int32
         LOW and HIGH of the node.
     w : ndarray of shape (D,), float32
         Where to start.

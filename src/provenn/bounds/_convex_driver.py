@@ -14,6 +14,7 @@ from provenn.bounds._convex_boxes import OPEN, Report
 from provenn.bounds._convex_engine import Engine, Node
 from provenn.bounds._convex_search import anneal, descend
 from provenn.bounds._convex_setup import into_box, make_report, relative_box, score_shifts
+from provenn.bounds._convex_smooth import smooth_root
 from provenn.bounds._convex_team import Team, assisted
 from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, fits
 from provenn.milp.result import Event, Limits, OnEvent, float_below
@@ -29,7 +30,7 @@ POLISH_SWEEPS = 20
 RELATIVE_LOSS = 0.15
 EVENT_SECONDS = 0.05
 IDLE_SECONDS = 0.0005
-NODE_BYTES = 700
+NODE_BYTES, ENTRY_BYTES = 700, 12
 Neuron = tuple[Integers, int]
 
 
@@ -225,6 +226,8 @@ class Search:
         if self.problem.price == 0 and self.problem.max_nonzeros is None:
             shifts = score_shifts(A, *boxes)
         self.plain = plain = Engine(A, self.problem, shifts, record=self.record)
+        if self.problem.tolerance:
+            self.take_smooth_root()
         self.look_at_root()
         self.anneal()
         plain.anchor_at(self.problem.pack(*self.answer[1:]))
@@ -238,6 +241,15 @@ class Search:
         self.raise_bound(chosen)
         self.root_bound = self.bound
         return chosen
+
+    def take_smooth_root(self) -> None:
+        """Offer the grid point next to the smooth minimum, and raise the bound to what that proves."""
+        point, bound = smooth_root(
+            self.plain, self.problem, lambda: self.outside.stopped() or self.seconds() >= self.limits.seconds
+        )
+        self.offer(np.rint(point))
+        with self.lock:
+            self.bound = max(self.bound, min(math.ceil(bound), self.answer[0])) if bound > -math.inf else self.bound
 
     def look_at_root(self) -> None:
         """Relax the root for nothing but its rounded point; the bounds profit from a good incumbent."""
@@ -300,11 +312,13 @@ class Search:
         limits, value = self.limits, self.answer[0]
         if self.bound >= value:
             return Status.OPTIMAL
+        if self.bound >= value - self.problem.tolerance:
+            return Status.TOLERANCE
         if self.target is not None and value <= self.target:
             return Status.INTERRUPTED
         if limits.nodes is not None and engine.nodes >= limits.nodes:
             return Status.NODE_LIMIT
         if self.seconds() >= limits.seconds:
             return Status.TIME_LIMIT
-        size = len(engine.heap) * (NODE_BYTES + 8 * engine.root.table.shape[1])
+        size = len(engine.heap) * (NODE_BYTES + ENTRY_BYTES * engine.root.table.shape[1])
         return Status.MEMORY_LIMIT if limits.memory_mb is not None and size > limits.memory_mb * 2**20 else None

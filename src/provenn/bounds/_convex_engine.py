@@ -24,7 +24,7 @@ class Node(NamedTuple):
     ----------
     bound : float
     serial : int
-    box : ndarray of shape (2, D), int16
+    box : ndarray of shape (2, D), int32
     start : ndarray of shape (D,), float32
         Where to start the relaxation.
     w : ndarray of shape (D,), float32
@@ -35,7 +35,7 @@ class Node(NamedTuple):
 
     bound: float
     serial: int
-    box: NDArray[np.int16]
+    box: NDArray[np.int32]
     start: NDArray[np.float32]
     w: NDArray[np.float32]
     penalty: float
@@ -62,7 +62,7 @@ class Engine:
         reach = np.maximum(np.abs(low), np.abs(high))
         self.samples = make_samples(A, problem.multiplicity, problem.curve, reach)
         self.models = Models(self.samples)
-        box = np.array([low, high], dtype=np.int16)
+        box = np.array([low, high], dtype=np.int32)
         start = np.clip(0.0, low, high).astype(np.float32)
         self.heap = [Node(-math.inf, 0, box, start, start, 0.0)]
         self.busy: list[Node] = []

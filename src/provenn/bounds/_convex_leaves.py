@@ -7,7 +7,7 @@ from provenn.bounds._convex_boxes import CLOSED, EMPTY, HIGH, LOW, OPEN, POINT, 
 from provenn.bounds._convex_types import Leaves
 
 BY_BOUND, BY_VALUE, NOTHING = -1, -2, -3
-Box = NDArray[np.int16]
+Box = NDArray[np.int32]
 
 
 class LeafRecord:

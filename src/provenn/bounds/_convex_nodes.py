@@ -94,7 +94,7 @@ def relax(
         elif step > 0 or not fresh:
             penalty = model_step(box, penalty, 1e-4 * max(cutoff - max(parent, bound), 1.0))
         for a in range(p):
-            box.x[a] = np.float64(np.float32(box.x[a]))
+            box.x[a] = min(max(np.float64(np.float32(box.x[a])), box.low[a]), box.high[a])
         value, bound = certified(samples, box)
         worse = bound < best
         if not worse:

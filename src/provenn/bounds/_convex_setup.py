@@ -155,7 +155,7 @@ def make_root(
 def make_report(D: int) -> Report:
     """Return an empty report."""
     return Report(
-        np.zeros((3, 4, D), np.int16),
+        np.zeros((3, 4, D), np.int32),
         np.zeros((3, D), np.float32),
         np.zeros(3),
         np.zeros(3),

@@ -12,11 +12,12 @@ from provenn.status import Status
 
 Integers = NDArray[np.int64]
 LARGEST_SCORE = 2**52
-LARGEST_WEIGHT = 2**15 - 1
+LARGEST_WEIGHT = 2**27
+"""A box of continuous weights up to 127 on multiples of 2^-20 fits; nodes keep their boxes as int32."""
 
 
 def fits(A: Integers, low: Integers, high: Integers) -> bool:
-    """Whether weights fit int16 and scores are exact in floats."""
+    """Whether weights fit nodes, and scores are exact in floats."""
     reach = np.maximum(np.abs(low), np.abs(high)).astype(np.float64)
     return bool(reach.max() <= LARGEST_WEIGHT and (np.abs(A.astype(np.float64)) @ reach).max() < LARGEST_SCORE)
 
@@ -49,6 +50,9 @@ class ConvexProblem:
         Cost of each non-zero weight, in units, at least 0.
     max_nonzeros : int or None
         Largest number of non-zero weights.
+    tolerance : int
+        A search may end when its bound is so near the value, in units. On a grid so fine that neighbours
+        have equal losses a proof to the last unit would visit them all; no bound gets within `slack` of the value.
     """
 
     X: Integers
@@ -62,6 +66,7 @@ class ConvexProblem:
     bias: tuple[int, int, int] | None = None
     price: int = 0
     max_nonzeros: int | None = None
+    tolerance: int = 0
 
     def __post_init__(self) -> None:
         """Refuse shapes and boxes that do not fit together, and scores beyond exact floats."""

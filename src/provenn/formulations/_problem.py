@@ -118,10 +118,10 @@ class Problem:
         Parameters
         ----------
         exact_at : sequence of IntegerNetwork
-            Networks at whose scores a loss that is modelled by tangents must be exact.
+            Networks at which what is modelled by tangents must be exact.
         """
         scores = tuple(network.scores(self.dataset.X) for network in exact_at)
-        model = Skeleton(self.architecture, self.dataset, scores)
+        model = Skeleton(self.architecture, self.dataset, scores, tuple(exact_at))
         self.loss.add_to(model)
         model.builder.scale_costs(self._units(self.loss_unit))
         for constraint in self.constraints:

@@ -69,14 +69,22 @@ class Skeleton:
     architecture : Architecture
     dataset : Dataset
     exact_at : tuple of ndarray of shape (n, n_outputs)
+    known : tuple of IntegerNetwork
         See `provenn.losses.Model`.
     """
 
-    def __init__(self, architecture: Architecture, dataset: Dataset, exact_at: tuple[Integers, ...] = ()) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        dataset: Dataset,
+        exact_at: tuple[Integers, ...] = (),
+        known: tuple[IntegerNetwork, ...] = (),
+    ) -> None:
         self.builder = Builder()
         self.architecture = architecture
         self.dataset = dataset
         self.exact_at = exact_at
+        self.known = known
         self.relaxed = False
         self.weights: list[Affine] = []
         self.biases: list[Affine | None] = []

@@ -28,6 +28,8 @@ class Model(Protocol):
         Binary columns of the hidden layers: 1 where the unit fires.
     exact_at : tuple of ndarray of shape (n, n_outputs)
         Scores at which a loss that is modelled by an outer approximation must be exact.
+    known : tuple of IntegerNetwork
+        The networks with these scores, for prices that are modelled so.
     """
 
     builder: Builder
@@ -36,6 +38,7 @@ class Model(Protocol):
     preactivations: list[Integers]
     firing: list[Integers]
     exact_at: tuple[Integers, ...]
+    known: tuple[IntegerNetwork, ...]
 
     def nonzero(self) -> list[tuple[Integers, Integers]]:
         """Binary columns for the weights and biases of every layer: 1 where they may be non-zero."""
@@ -220,14 +223,19 @@ def all_good_value(network: IntegerNetwork, dataset: Dataset) -> bool:
 
 
 def add_all_good(model: Model) -> None:
-    """Require of every sample that its output is >= 0 and the others are below it by the margin."""
+    """Require of every sample that its output is >= 0 and the others are below it by the margin.
+
+    Over continuous weights the rows are conditional on a column that is 1, so that `centre` gives them room.
+    """
     targets = model.dataset.targets(model.architecture.n_outputs)
     scores = model.preactivations[-1]
-    one = np.ones((1, 1))
+    one, when = np.ones((1, 1)), None
+    if model.unit(-1) > 1:
+        when = (model.builder.columns("right", (1,), 1, 1, fill=lambda _: 1), 1)
     if (targets > 0).any():
-        model.builder.rows([Terms(scores[targets > 0][:, None], one)], lower=0)
+        model.builder.rows([Terms(scores[targets > 0][:, None], one)], lower=0, when=when)
     if (targets < 0).any():
-        model.builder.rows([Terms(scores[targets < 0][:, None], one)], upper=-model.margin(-1))
+        model.builder.rows([Terms(scores[targets < 0][:, None], one)], upper=-model.margin(-1), when=when)
 
 
 __all__ = [

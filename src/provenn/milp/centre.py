@@ -1,6 +1,6 @@
 """Moves the continuous columns of a point away from the rows that its integer columns switch on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import sparse
@@ -12,21 +12,25 @@ REACH = 1e-3
 OBJECTIVE_SLACK = 1e-7
 
 
-def centre(milp: MILP, x: Floats, reach: float = REACH) -> Floats | None:
+def centre(milp: MILP, x: Floats, rounding: float = 0.0) -> Floats | None:
     """Return a point with the same integers whose conditional rows hold with as much room as possible.
 
-    With the integer columns fixed at the nearest integers the model is a linear program. It maximises
-    ``sum_r s_r`` where row r, switched on by its indicator, holds with slack ``0 <= s_r <= reach``; the
-    objective gets no worse than at x. A point in the middle of its activations keeps them
-    when it is rounded to a grid afterwards.
+    A point in the middle of its activations keeps them when it is rounded to a grid afterwards. With the
+    integer columns fixed at the nearest integers the model is a linear program. Two are solved:
+
+    * the least objective where every row that an indicator switches on holds with slack `rounding`. An optimum
+      lies on such rows, and rounding would push it over them. Where there is no such point, or the continuous columns
+      cost nothing, the objective at x stands.
+    * the largest ``m t + sum_r s_r`` over the m switched rows at no worse objective, where row r holds
+      with slack s_r and ``0 <= t <= s_r <= max(REACH, rounding)``: the least slack counts most.
 
     Parameters
     ----------
     milp : MILP
     x : ndarray of shape (n,), float64
         A point that is feasible up to a solver's tolerance.
-    reach : float
-        Slack beyond which more is of no use, in units of the rows.
+    rounding : float
+        How far rounding to the grid can move a row, in its units.
 
     Returns
     -------
@@ -39,66 +43,79 @@ def centre(milp: MILP, x: Floats, reach: float = REACH) -> Floats | None:
     >>> builder = Builder()
     >>> u, a = builder.columns("u", (1,), 0, 1), builder.columns("a", (1,), -1, 1, integer=False)
     >>> builder.rows([Terms(a, 1.0)], lower=0, when=(u, 1))
-    >>> centre(builder.build(), np.array([1.0, -1e-9]))[1] >= 0.001
+    >>> float(centre(builder.build(), np.array([1.0, -1e-9]))[1]) >= 0.001
     True
     """
     whole = np.where(milp.integer, np.rint(x), x)
-    program = _program(milp, whole, reach)
-    found = linprog(
-        program.costs, A_ub=program.rows, b_ub=program.limits, A_eq=program.equal, b_eq=program.values,
-        bounds=program.bounds, method="highs",
-    )  # fmt: skip
-    if found.x is None:
+    c = milp.c[~milp.integer]
+    worth = float(c @ whole[~milp.integer])
+    program = _program(milp, whole, max(REACH, rounding))
+    slacks = len(program.bounds) - len(c)
+    if np.any(c):
+        free = program.bounds.copy()
+        free[len(c) :, 0] = rounding
+        cheapest = program.minimum(np.append(c, np.zeros(slacks)), free)
+        worth = worth if cheapest is None else float(c @ cheapest[: len(c)])
+    limited = program.limited(np.append(c, np.zeros(slacks)), worth + OBJECTIVE_SLACK * (1 + abs(worth)))
+    room = np.concatenate([np.zeros(len(c)), -np.ones(slacks - 1), [1.0 - slacks]])
+    found = limited.minimum(room, program.bounds)
+    if found is None:
         return None
-    moved = whole.copy()
-    moved[~milp.integer] = found.x[: program.moving]
-    return moved
+    whole[~milp.integer] = found[: len(c)]
+    return whole
 
 
 @dataclass(frozen=True)
 class _Program:
-    """The linear program of `centre` over the continuous columns, then the slacks."""
+    """The rows of `centre` over the continuous columns, the slacks, and the least slack, and their bounds."""
 
-    costs: Floats
     rows: sparse.csr_matrix
     limits: Floats
     equal: sparse.csr_matrix
     values: Floats
     bounds: Floats
-    moving: int
+
+    def limited(self, row: Floats, most: float) -> "_Program":
+        """Return the program with one more row: at most this."""
+        rows = sparse.csr_matrix(sparse.vstack([self.rows, sparse.csr_matrix(row)]))
+        return replace(self, rows=rows, limits=np.append(self.limits, most))
+
+    def minimum(self, costs: Floats, bounds: Floats) -> Floats | None:
+        """Return a point of least costs, None where there is none."""
+        found = linprog(
+            costs, A_ub=self.rows, b_ub=self.limits, A_eq=self.equal, b_eq=self.values, bounds=bounds, method="highs"
+        )
+        point: Floats | None = found.x
+        return point
 
 
 def _program(milp: MILP, x: Floats, reach: float) -> _Program:
     free = ~milp.integer
-    kept = milp.active(x)
     A, fixed = milp.A[:, free], milp.A[:, milp.integer] @ x[milp.integer]
     lower, upper = milp.row_lower - fixed, milp.row_upper - fixed
-    used = kept & (np.diff(A.indptr) > 0)
-    same, below, above = used & (lower == upper), used & np.isfinite(upper), used & np.isfinite(lower)
-    below, above = below & ~same, above & ~same
-    switched = milp.indicator >= 0
-    chosen = np.concatenate([np.flatnonzero(below & switched), np.flatnonzero(above & switched)])
-    number = np.full((2, milp.n_rows), -1)
-    number[0, below & switched] = np.arange((below & switched).sum())
-    number[1, above & switched] = (below & switched).sum() + np.arange((above & switched).sum())
-    sides = [(A[below], number[0, below]), (-A[above], number[1, above])]
-    rows = sparse.vstack([sparse.hstack([part, _slacks(place, len(chosen))]) for part, place in sides])
-    c = milp.c[free]
-    limits = np.concatenate([upper[below], -lower[above]])
-    if np.any(c):
-        rows = sparse.vstack([rows, sparse.hstack([sparse.csr_matrix(c), sparse.csr_matrix((1, len(chosen)))])])
-        limits = np.append(limits, c @ x[free] + OBJECTIVE_SLACK * (1 + abs(float(c @ x[free]))))
-    none = sparse.csr_matrix((int(same.sum()), len(chosen)))
-    ends = [np.column_stack([milp.col_lower[free], milp.col_upper[free]]), np.tile([0.0, reach], (len(chosen), 1))]
+    used = milp.active(x) & (np.diff(A.indptr) > 0)
+    same = used & (lower == upper)
+    below, above = used & ~same & np.isfinite(upper), used & ~same & np.isfinite(lower)
+    switched = np.concatenate([milp.indicator[below] >= 0, milp.indicator[above] >= 0])
+    slacks = int(switched.sum())
+    none = sparse.csr_matrix((int(same.sum()), slacks + 1))
+    rows = [
+        sparse.hstack([sparse.vstack([A[below], -A[above]]), _choose(switched), _zeros(len(switched), 1)]),
+        sparse.hstack([_zeros(slacks, A.shape[1]), -sparse.identity(slacks), np.ones((slacks, 1))]),
+    ]
+    limits = [upper[below], -lower[above], np.zeros(slacks)]
+    ends = [np.column_stack([milp.col_lower[free], milp.col_upper[free]]), np.tile([0.0, reach], (slacks + 1, 1))]
     return _Program(
-        np.concatenate([np.zeros(int(free.sum())), -np.ones(len(chosen))]),
-        sparse.csr_matrix(rows), limits,
-        sparse.csr_matrix(sparse.hstack([A[same], none])), lower[same],
-        np.vstack(ends), int(free.sum()),
+        sparse.csr_matrix(sparse.vstack(rows)), np.concatenate(limits),
+        sparse.csr_matrix(sparse.hstack([A[same], none])), lower[same], np.vstack(ends),
     )  # fmt: skip
 
 
-def _slacks(place: np.ndarray, count: int) -> sparse.csr_matrix:
-    """Return one row for each entry, with a 1 in the column that it names; -1 names none."""
-    rows = np.flatnonzero(place >= 0)
-    return sparse.csr_matrix((np.ones(len(rows)), (rows, place[rows])), shape=(len(place), count))
+def _choose(switched: np.ndarray) -> sparse.csr_matrix:
+    """Return one row for each row of the model, with a 1 in a column of its own where it has a slack."""
+    rows = np.flatnonzero(switched)
+    return sparse.csr_matrix((np.ones(len(rows)), (rows, np.arange(len(rows)))), shape=(len(switched), len(rows)))
+
+
+def _zeros(rows: int, columns: int) -> sparse.csr_matrix:
+    return sparse.csr_matrix((rows, columns))

@@ -156,7 +156,7 @@ def spreads(architecture: Architecture, dataset: Dataset) -> list[float]:
     for layer in architecture.layers:
         bias = _mean_square(layer.bias) if layer.bias is not None else 0.0
         result.append(math.sqrt(fan_in * _mean_square(layer.weights) + bias) or 1.0)
-        fan_in = float(layer.n_out)
+        fan_in = layer.n_out * 0.5 * (1 + layer.lowest**2)
     return result
 
 
@@ -167,9 +167,9 @@ def _mean_square(domain: IntegerDomain) -> float:
 def exact_scores(shape: Shape, parameters: Sequence[Tensor], x: Tensor, kept: float = 1.0) -> Tensor:
     """Return the scores of integer weights, with straight-through gradients.
 
-    Forward ``h = sign(a)``; backward as if ``dh/da = max(0, 1 - |a| / width) / width``.
-    The caller treats rounding as the identity: the gradient at the rounded weights moves
-    the latent ones.
+    Forward ``h = sign(a)``; backward as if ``dh/da = max(0, 1 - |a| / width) / width``. A step is
+    ``h = (1 + sign(a)) / 2``, with half of that. The caller treats rounding as the identity: the
+    gradient at the rounded weights moves the latent ones.
 
     Parameters
     ----------
@@ -198,7 +198,8 @@ def exact_scores(shape: Shape, parameters: Sequence[Tensor], x: Tensor, kept: fl
         if number < last:
             u = torch.clamp(a / shape.widths[number], -1.0, 1.0)
             soft = u * (1.0 - 0.5 * u.abs())
-            h = torch.where(a >= 0, 1.0, -1.0).to(a.dtype) + (soft - soft.detach())
+            lowest = shape.architecture.layers[number].lowest
+            h = torch.where(a >= 0, 1.0, float(lowest)).to(a.dtype) + 0.5 * (1 - lowest) * (soft - soft.detach())
     return a
 
 

@@ -93,11 +93,11 @@ def flip(
     for u in range(size[layer + 2]):
         row[begin + u] += change * outgoing[u]
     for m in range(layer + 1, len(place) - 1):
-        at, n_in, base, low = size[1] + place[m], size[m + 1], flat[m + 1], lowest[m]
+        at, n_in, base, rise = size[1] + place[m], size[m + 1], flat[m + 1], 1 - lowest[m]
         for u in range(n_in):
-            now = 1 if row[place[m] + u] >= 0 else low
-            if now != activations[k, at + u]:
-                change = 1 - low if now == 1 else low - 1
+            fires = row[place[m] + u] >= 0
+            if fires != (activations[k, at + u] > 0):
+                change = rise if fires else -rise
                 for v in range(size[m + 2]):
                     row[place[m + 1] + v] += change * p[base + v * (n_in + 1) + u]
 
@@ -249,7 +249,7 @@ def _score_output(inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, j
     tail, now, label, weight, place = state.tail, state.loss, inputs.label, inputs.weight, begin + j
     start, index, value = inputs.row_start, inputs.row_index, inputs.row_value
     at, sparse = (shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0), inputs.kind != BINARY
-    h, zero = (inputs.rows, True) if layer == 0 else (state.activations, shape.lowest[layer - 1] == 0)
+    rows, activations, zero = inputs.rows, state.activations, shape.lowest[max(layer - 1, 0)] == 0
     for k in range(len(weight)):
         for t in range(len(row)):
             row[t] = tail[k, t]
@@ -267,18 +267,39 @@ def _score_output(inputs: Inputs, shape: Shape, state: State, loss: ScoreLoss, j
             up = np.float32(weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k]))
             row[place] = score - m - 1
             down = np.float32(weight[k] * (sample_loss(rule, table, row, begin, label[k]) - now[k]))
-            mean, slope = np.float32(0.5) * (up + down), np.float32(0.5) * (up - down)
             gain[0, m, n_in] += up
             gain[1, m, n_in] += down
-            if zero:
-                for i in range(n_in):
-                    gain[0, m, i] += up * np.float32(h[k, at + i])
-                    gain[1, m, i] += down * np.float32(h[k, at + i])
+            if layer > 0:
+                _add_output(gain[0, m], gain[1, m], activations[k, at : at + n_in], up, down, zero)
                 continue
             for i in range(n_in):
-                part = slope * np.float32(h[k, at + i])
-                gain[0, m, i] += mean + part
-                gain[1, m, i] += mean - part
+                gain[0, m, i] += up * np.float32(rows[k, i])
+                gain[1, m, i] += down * np.float32(rows[k, i])
+
+
+@njit(cache=True, nogil=True)
+def _add_output(above: Singles, below: Singles, h: Bytes, up: Any, down: Any, zero: bool) -> None:
+    """Add the effects of a rising and of a falling score to the moves that cause them; `zero`: no h is -1."""
+    if zero:
+        for i in range(len(h)):
+            above[i] += up * np.float32(h[i])
+            below[i] += down * np.float32(h[i])
+        return
+    mean, slope = np.float32(0.5) * (up + down), np.float32(0.5) * (up - down)
+    for i in range(len(h)):
+        part = slope * np.float32(h[i])
+        above[i] += mean + part
+        below[i] += mean - part
+
+
+@njit(cache=True, nogil=True)
+def _renew_activations(layout: Layout, activations: Bytes, row: Ints, k: int, layer: int) -> None:
+    """Write the activations of the layers behind one from the tail of sample k."""
+    size, place, _, lowest = layout
+    for m in range(layer + 1, len(place) - 1):
+        low = np.int8(lowest[m])
+        for t in range(place[m], place[m + 1]):
+            activations[k, size[1] + t] = np.int8(1) if row[t] >= 0 else low
 
 
 @njit(cache=True, nogil=True)
@@ -295,7 +316,7 @@ def move(
     own = (shape.size[1] + shape.tail[layer] if layer > 0 else 0) + j
     before = shape.size[1] + shape.tail[layer - 1] if layer > 1 else 0
     sparse, hidden_first, binary = layer == 0 and i < n_in, layer == 0 and end > 0, inputs.kind == BINARY
-    bias = dv * (inputs.scale if layer == 0 else 1)
+    bias, both = dv * (inputs.scale if layer == 0 else 1), 1 + shape.lowest[layer]
     p[shape.flat[layer] + j * (n_in + 1) + i] += dv
     total = 0.0
     for e in range(inputs.col_start[i + 1] - begin if sparse else len(weight)):
@@ -317,10 +338,8 @@ def move(
             flip(layout, p, tail, activations, outgoing, row, k, layer, j)
             for t in range(len(row)):
                 tail[k, t] = row[t]
-            for m in range(layer + 1, end):
-                for t in range(shape.tail[m], shape.tail[m + 1]):
-                    activations[k, shape.size[1] + t] = 1 if row[t] >= 0 else shape.lowest[m]
-            activations[k, own] = 1 + shape.lowest[layer] - activations[k, own]
+            _renew_activations(layout, activations, row, k, layer)
+            activations[k, own] = both - activations[k, own]
         else:
             for t in range(len(row)):
                 row[t] = tail[k, t]

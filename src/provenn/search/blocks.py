@@ -236,20 +236,21 @@ class Reach(NamedTuple):
         Interval of the pre-activations.
     units : list of bool ndarray of shape (n, n_l)
         Activations of hidden layers that are not certain.
-    signs : list of ndarray of shape (n, n_l), int64
-        The network's activations, +1 or -1.
+    activations : list of ndarray of shape (n, n_l), int64
+        Those of the network.
     """
 
     low: list[Integers]
     high: list[Integers]
     units: list[Mask]
-    signs: list[Integers]
+    activations: list[Integers]
 
 
 def reach(network: IntegerNetwork, X: Integers, block: Block) -> Reach:
     """Bound the pre-activations within a block by interval arithmetic, sample by sample.
 
-    ``high = H+ w_high - H- w_low + M max|w|`` with H the certain inputs and M the uncertain signs.
+    ``high = H+ w_high - H- w_low + M max(w_high, l w_low, l w_high)`` with H the certain inputs, M the
+    uncertain ones, which are 1 or l.
 
     Examples
     --------
@@ -274,16 +275,18 @@ def reach(network: IntegerNetwork, X: Integers, block: Block) -> Reach:
         bias = tuple(scale * np.where(free_bias, edge, b)[loose] for edge in (domain.low, domain.high))
         known = np.where(uncertain, 0, inputs)
         positive, negative = np.maximum(known, 0), np.maximum(-known, 0)
-        spread = uncertain.astype(np.int64) @ np.maximum(np.abs(least), np.abs(most))
-        low[:, loose] = positive @ least - negative @ most - spread + bias[0]
-        high[:, loose] = positive @ most - negative @ least + spread + bias[1]
+        lowest, unsure = layers[number - 1].lowest, uncertain.astype(np.int64)
+        down = np.minimum(least, np.minimum(lowest * least, lowest * most))
+        up = np.maximum(most, np.maximum(lowest * least, lowest * most))
+        low[:, loose] = positive @ least - negative @ most + unsure @ down + bias[0]
+        high[:, loose] = positive @ most - negative @ least + unsure @ up + bias[1]
         result.low.append(low)
         result.high.append(high)
         if number < len(layers) - 1:
-            inputs = np.where(a >= 0, 1, -1).astype(np.int64)
+            inputs = np.where(a >= 0, 1, layer.lowest).astype(np.int64)
             uncertain = (low < 0) & (high >= 0) & (not block.hold)
             result.units.append(uncertain)
-            result.signs.append(inputs)
+            result.activations.append(inputs)
     return result
 
 

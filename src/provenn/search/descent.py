@@ -110,11 +110,24 @@ def _changed(network: IntegerNetwork, layer: int, index: int, seed: float) -> In
 
 def _other(value: int, domain: IntegerDomain, seed: float) -> int:
     """Return another value: a neighbour in half the cases, any in the others."""
+    if domain.continuous_box:
+        return _elsewhere(value, domain, seed)
     others = domain.values[domain.values != value]
     if seed < 0.5:
         near = others[np.abs(others - value) == domain.step]
         others = near if len(near) else others
     return int(others[int(2 * (seed % 0.5) * len(others))]) if len(others) else value
+
+
+def _elsewhere(value: int, domain: IntegerDomain, seed: float) -> int:
+    """Return a value of a continuous box: at a distance of any size in half the cases, else 0 or any."""
+    part, kind = 4 * seed % 1, int(4 * seed)
+    if kind < 2:
+        distance = round((domain.high - domain.low) ** part)
+        return min(max(value + (distance if kind else -distance), domain.low), domain.high)
+    if kind == 2 and value != 0 and domain.has_zero:
+        return 0
+    return domain.low + int(part * len(domain))
 
 
 def _kicked(

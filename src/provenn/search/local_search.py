@@ -78,6 +78,8 @@ class Prices:
 
 def obstacle(architecture: Architecture, dataset: Dataset, loss: Loss) -> str | None:
     """Say why the search does not apply, or None when it does."""
+    if architecture.continuous:
+        return "the weights are continuous, and moves step from integer to integer"
     low, high = architecture.bounds(0, dataset.X, dataset.scale)
     reach = max(-int(low.min()), int(high.max())) + LARGEST_MOVE * max(int(np.abs(dataset.X).max()), dataset.scale)
     if reach >= 2**30:

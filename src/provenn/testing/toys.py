@@ -16,6 +16,7 @@ from provenn.formulations.neuron_count import NeuronCount
 from provenn.formulations.sparsity import Sparsity
 from provenn.losses import Loss, SeparableLoss
 from provenn.losses._base import output_bound
+from provenn.losses.hamming import Hamming
 from provenn.losses.max_correct import MaxCorrect
 from provenn.losses.max_margin import MaxMargin
 from provenn.losses.min_weight import MinWeight
@@ -54,14 +55,30 @@ def random_dataset(
     return Dataset.merge(X, y, scale=scale, classes=tuple(range(n_classes)))
 
 
+def with_steps(rng: np.random.Generator, shape: Architecture, share: float) -> Architecture:
+    """Give each hidden layer a step activation with some probability."""
+    hidden = (replace(layer, activation="step") if rng.random() < share else layer for layer in shape.layers[:-1])
+    return Architecture((*hidden, shape.layers[-1]))
+
+
 def random_problem(
-    rng: np.random.Generator, loss: Loss, hidden: tuple[int, ...], domain: IntegerDomain, n: int = 6, d: int = 3
+    rng: np.random.Generator,
+    loss: Loss,
+    hidden: tuple[int, ...],
+    domain: IntegerDomain,
+    n: int = 6,
+    d: int = 3,
+    steps: float = 0.0,
 ) -> Problem | None:
-    """Draw a problem that has the given parts, or None where they do not fit together."""
+    """Draw a problem that has the given parts, or None where they do not fit together.
+
+    `steps` is the probability of a step activation in each hidden layer.
+    """
     n_classes = int(rng.integers(2, 4))
     outputs = n_classes if rng.random() < 0.5 else None
     bias = domain if rng.random() < 0.7 else None
     shape = Architecture.build(d, n_classes, hidden, domain, bias, outputs)
+    shape = with_steps(rng, shape, steps) if steps else shape
     data = random_dataset(rng, n, d, n_classes, int(rng.choice([1, 3, 10, 1000])), separable=bool(rng.random() < 0.5))
     constraints: list[SideConstraint] = []
     if domain.has_zero and rng.random() < 0.5:
@@ -102,12 +119,16 @@ def odd_dataset(rng: np.random.Generator, n: int, d: int, n_classes: int) -> Dat
 def odd_problem(
     rng: np.random.Generator, loss: Loss, hidden: tuple[int, ...], n: int, d: int, most: int
 ) -> Problem | None:
-    """Draw a problem from all options together, or None where they do not fit or leave more than `most` networks."""
+    """Draw a problem from all options together, steps among them.
+
+    None where they do not fit or leave more than `most` networks.
+    """
     domain = odd_domains()[rng.integers(len(odd_domains()))]
     n_classes = int(rng.choice([2, 2, 3]))
     biases = [domain, domain, None, IntegerDomain(0, 0), IntegerDomain(-3, 3)]
     outputs = n_classes if rng.random() < 0.3 else None
     shape = Architecture.build(d, n_classes, hidden, domain, biases[rng.integers(len(biases))], outputs)
+    shape = with_steps(rng, shape, 0.5)
     if _count(shape) > most:
         return None
     constraints: list[SideConstraint] = []
@@ -214,7 +235,7 @@ class Batch:
             weights.append(drawn[:, at : at + count].reshape(-1, layer.n_in, layer.n_out))
             biases.append(drawn[:, at + count : at + count + layer.n_out])
             layers.append(h @ weights[-1] + unit * biases[-1][:, None])
-            h, unit, at = np.where(layers[-1] >= 0, 1, -1), 1, at + count + layer.n_out
+            h, unit, at = np.where(layers[-1] >= 0, 1, layer.lowest), 1, at + count + layer.n_out
         return cls(problem, weights, biases, layers)
 
     def values(self) -> tuple[Integers, Mask]:
@@ -244,12 +265,17 @@ class Batch:
                 return (guess != data.y) @ data.multiplicity, every
             case SatMargin():
                 return (4 * t * scores < self._bounds(loss)[:, None, None]).sum(axis=2) @ data.multiplicity, every
+            case Hamming():
+                bits = t > 0 if loss.codes is None else np.array(loss.codes)[data.y] > 0
+                return ((scores >= 0) != bits).sum(axis=2) @ data.multiplicity, every
             case MinWeight():
                 counted = [*self.weights, *(self.biases if loss.count_biases else [])]
-                return _nonzeros(counted), self._all_good()
+                values = _nonzeros(counted)
             case MaxMargin():
-                return -self._margins(), self._all_good()
-        raise InputError(f"no brute force knows the loss {loss}")
+                values = -self._margins()
+            case _:
+                raise InputError(f"no brute force knows the loss {loss}")
+        return values, self._all_good()
 
     def _all_good(self) -> Mask:
         t = self.problem.dataset.targets(self.problem.architecture.n_outputs)

@@ -103,16 +103,17 @@ class BlockModel:
     def _products(
         self, free: Mask, layer: int, W: NDArray[np.int64], loose: Mask, changes: Reach
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], Point, Point]:
-        """Free the products of two free factors, and tie those of one: ``c = h w`` and ``c = w (2u - 1)``."""
+        """Free the products of two free factors, and tie those of one: ``c = h w`` with ``h = l + (1 - l) u``."""
         blocks, dense = self.unordered.blocks, self.problem.architecture.layers[layer]
         c, w, u = blocks[f"c{layer}"], blocks[f"W{layer}"], blocks[f"u{layer - 1}"]
-        uncertain, signs = changes.units[layer - 1], changes.signs[layer - 1]
+        uncertain, h = changes.units[layer - 1], changes.activations[layer - 1]
         free[c[uncertain[:, :, None] & loose]] = True
         k, i, j = np.nonzero(~uncertain[:, :, None] & loose)
         shift = 0 if dense.weights.step == 1 else dense.weights.low
-        by_weight = (c[k, i, j], w[i, j], 1.0 * signs[k, i] * dense.weights.step, 1.0 * signs[k, i] * shift)
+        by_weight = (c[k, i, j], w[i, j], 1.0 * h[k, i] * dense.weights.step, 1.0 * h[k, i] * shift)
         k, i, j = np.nonzero(uncertain[:, :, None] & (~loose & (W != 0)))
-        by_unit = (c[k, i, j], u[k, i], 2.0 * W[i, j], -1.0 * W[i, j])
+        lowest = self.problem.architecture.layers[layer - 1].lowest
+        by_unit = (c[k, i, j], u[k, i], (1.0 - lowest) * W[i, j], 1.0 * lowest * W[i, j])
         columns, sources, factor, constant = (np.concatenate(parts) for parts in zip(by_weight, by_unit, strict=True))
         return columns, sources, factor, constant
 

@@ -85,6 +85,8 @@ class GroupBounds:
 def obstacle(problem: Problem) -> str | None:
     """Say why bounds of groups do not add up for a problem, or None where they do."""
     name = type(problem.loss).__name__
+    if problem.architecture.continuous:
+        return "the weights are continuous, and the groups are solved in integers"
     if not problem.loss.has_milp:
         return f"the loss {name} has no mixed-integer program"
     return None if problem.loss.additive(problem.architecture) else f"the loss {name} is no sum over the samples"

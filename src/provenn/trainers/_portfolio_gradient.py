@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from provenn.errors import MissingDependencyError
+from provenn.errors import CapabilityError, MissingDependencyError
 from provenn.formulations import Problem
 from provenn.milp import Limits
 from provenn.network import IntegerNetwork
@@ -32,10 +32,16 @@ def wanted(problem: Problem, choice: bool | None) -> bool:
     ------
     MissingDependencyError
         When it is asked for and PyTorch is not installed.
+    CapabilityError
+        When it is asked for with continuous weights.
     """
     if choice and not available():
         raise MissingDependencyError("gradient=True needs PyTorch: pip install torch, or leave gradient out")
-    fits = bool(problem.architecture.hidden) and problem.dataset.total >= FEWEST_SAMPLES and not problem.loss.hard
+    if choice and problem.architecture.continuous:
+        raise CapabilityError("gradient=True does not apply to continuous weights: leave gradient out")
+    shape = problem.architecture
+    fits = bool(shape.hidden) and problem.dataset.total >= FEWEST_SAMPLES and not problem.loss.hard
+    fits = fits and not shape.continuous
     return (fits and available()) if choice is None else choice
 
 

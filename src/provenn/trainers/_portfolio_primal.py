@@ -14,9 +14,11 @@ from provenn.losses.logistic import Logistic
 from provenn.losses.max_correct import MaxCorrect
 from provenn.milp import Limits
 from provenn.network import Architecture, Dataset, IntegerNetwork
+from provenn.search import coordinate_search
 from provenn.search.descent import descend
 from provenn.search.local_search import Annealing, Prices, local_search, obstacle
 from provenn.status import Status
+from provenn.trainers import robust_search
 from provenn.trainers._base import Proof, Record
 from provenn.trainers._mirrored import mirrored, single_output_problem
 from provenn.trainers._portfolio_turns import Turn
@@ -27,6 +29,7 @@ LONGEST_ROUND = 2**12
 FIRST_ROUND = 4e8
 SWEEPS = (10, 100)
 NEW_PLACE = 4
+FIRST_LOOK, LONGEST_LOOK = 0.5, 16.0
 BROKEN = 10**15
 HOTTEST = (2.0, 0.3)
 """Temperatures at which annealing begins, round after round."""
@@ -68,7 +71,7 @@ class Primal:
         nodes = self.limits.nodes
         left = None if nodes is None else WORK_PER_NODE * nodes
         if self.number == 0 and self.rounds == 0 and left != 0:
-            deepen_a_single_layer(self.record, self.limits, turn.stopped)
+            self._start(turn.stopped)
         if self.limits.threads > 1:
             self.opened.set()
         while (left is None or left > 0) and not turn.stopped():
@@ -78,6 +81,15 @@ class Primal:
             self.rounds += 1
             left = None if left is None else left - work
         return Proof(Status.NODE_LIMIT if left == 0 else Status.INTERRUPTED)
+
+    def _start(self, stopped: Stopped) -> None:
+        """Offer a first network."""
+        problem = self.record.problem
+        if problem.architecture.continuous and problem.architecture.hidden:
+            rng = np.random.default_rng([self.limits.seed, self.number])
+            self.record.offer(coordinate_search.start_network(problem, rng))
+        else:
+            deepen_a_single_layer(self.record, self.limits, stopped)
 
     def _work_of_round(self) -> int:
         """Return visits of units: a moment's work in the first rounds, twice as much in every second one."""
@@ -104,6 +116,16 @@ def compile_search() -> None:
         local_search(start, data, loss, np.random.default_rng(0), 1)
 
 
+def make_ready(problem: Problem) -> None:
+    """Compile or load the kernels that the search of a problem uses."""
+    if robust_search.goal_of(problem) is not None:
+        robust_search.compile_kernels()
+    elif problem.architecture.continuous and coordinate_search.supported(problem):
+        coordinate_search.compile_kernels()
+    else:
+        compile_search()
+
+
 def improve(
     problem: Problem,
     start: IntegerNetwork,
@@ -113,7 +135,10 @@ def improve(
     offer: Offer,
     turn: int,
 ) -> None:
-    """Search from a feasible network by annealing, or by descent where the annealing does not apply.
+    """Search from a feasible network by annealing, or by what applies where the annealing does not.
+
+    Perturbations have a search of their own, which counts seconds and not work; continuous weights
+    and losses that the annealing does not know are searched along coordinates, all else by descent.
 
     Annealing that begins hot forgets where it came from, cool annealing looks around; they take turns.
 
@@ -137,9 +162,16 @@ def improve(
 
         improve(single, _random(single, rng), rng, work, stopped, hear, 0)
         return
+    if robust_search.goal_of(problem) is not None:
+        seconds = min(LONGEST_LOOK, FIRST_LOOK * 2.0 ** (turn // 2))
+        robust_search.improve(problem, start, seconds, int(rng.integers(2**31)), stopped, offer)
+        return
     prices = _prices(problem)
     if prices is None or obstacle(problem.architecture, problem.dataset, problem.loss) is not None:
-        descend(start, problem.value, rng, work, stopped, offer)
+        if coordinate_search.supported(problem):
+            coordinate_search.improve(problem, start, rng, work=work, stopped=stopped, offer=offer)
+        else:
+            descend(start, problem.value, rng, work, stopped, offer)
         return
     local_search(
         start, problem.dataset, problem.loss, rng, work,

@@ -8,7 +8,7 @@ from provenn.milp import Limits
 from provenn.status import Status
 from provenn.trainers._base import Proof, Record, TrainResult
 from provenn.trainers._portfolio_gradient import GradientWorker, wanted
-from provenn.trainers._portfolio_primal import Primal, compile_search
+from provenn.trainers._portfolio_primal import Primal, make_ready
 from provenn.trainers._portfolio_telling import Teller
 from provenn.trainers._portfolio_turns import Turn, Turns
 from provenn.trainers._portfolio_workers import SEARCH_WEIGHT, Worker, provers, searches
@@ -75,7 +75,7 @@ class Run:
         self.searches = searches(problem, record, limits, self.opened, len(found), self.rounds_before)
         primal = [Worker("search", one.work, SEARCH_WEIGHT, proves=False) for one in self.searches]
         if self.searches:
-            compile_search()
+            make_ready(problem)
         # Further searching workers, such as solvers on parts of a large model, belong beside these.
         if wanted(problem, gradient):
             primal.append(Worker("gradient", GradientWorker(record, limits).work, proves=False))

@@ -114,8 +114,13 @@ def _own_worker(name: str, prove: Callable[[Turn], Proof]) -> Worker:
 
 
 def _default(problem: Problem) -> list[Solver]:
-    """Return solvers that complement each other, the likelier winner first; counts are bounded by cores."""
+    """Return solvers that complement each other, the likelier winner first; counts are bounded by cores.
+
+    CP-SAT knows no continuous columns.
+    """
     loss = problem.loss
+    if problem.architecture.continuous:
+        return [Solver.create("highs")]
     if _counts(problem):
         return [Solver.create("cpsat", mode="core"), Solver.create("highs")]
     linear = loss.linear or (loss.convex and not problem.architecture.hidden)

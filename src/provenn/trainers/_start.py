@@ -66,8 +66,8 @@ def make_ready(record: Record) -> None:
 def deepen_a_single_layer(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False) -> None:
     """Train a network without hidden layers and offer it with more layers behind it.
 
-    Its neurons become the first units of the first hidden layer, and later layers hand their
-    signs through. Nothing happens where the architecture has no room for that.
+    Its neurons become the first units of the first hidden layer, and later layers hand on whether
+    they fire. Nothing happens where the architecture has no room for that.
     """
     flat = _single_layer(record.problem)
     if flat is None:
@@ -78,8 +78,9 @@ def deepen_a_single_layer(record: Record, limits: Limits, stopped: Callable[[], 
     proof = prove(single, short, stopped)
     if proof.status is Status.INTERRUPTED and not stopped():
         raise KeyboardInterrupt
-    if single.network is not None:
-        record.offer(_deepened(single.network, record.problem.architecture))
+    deep = None if single.network is None else _deepened(single.network, record.problem.architecture)
+    if deep is not None:
+        record.offer(deep)
 
 
 def _single_layer(problem: Problem) -> Problem | None:
@@ -90,10 +91,16 @@ def _single_layer(problem: Problem) -> Problem | None:
         return None
     first = shape.layers[0]
     flat = Architecture.build(shape.n_features, shape.n_classes, (), first.weights, first.bias, shape.n_outputs)
-    return Problem(flat, problem.dataset, Logistic())
+    single = Problem(flat, problem.dataset, Logistic())
+    return single if Convex.obstacle(single) is None else None
 
 
-def _deepened(flat: IntegerNetwork, shape: Architecture) -> IntegerNetwork:
+def _deepened(flat: IntegerNetwork, shape: Architecture) -> IntegerNetwork | None:
+    """Return the deeper network, or None where a layer cannot tell a 1 from the activation below it.
+
+    A unit with weight w and bias b hands on h, which is 1 or l, when ``w l + b < 0 <= w + b``; for steps,
+    with l = 0, that takes a bias below 0.
+    """
     weights, biases = [], []
     for number, layer in enumerate(shape.layers):
         W, b = np.zeros((layer.n_in, layer.n_out)), np.zeros(layer.n_out)
@@ -101,7 +108,12 @@ def _deepened(flat: IntegerNetwork, shape: Architecture) -> IntegerNetwork:
             W[:, : shape.n_outputs], b[: shape.n_outputs] = flat.weights[0], flat.biases[0]
         else:
             count = shape.n_outputs
-            W[:count, :count] = np.eye(count) * layer.weights.high
+            w, below = layer.weights.high, shape.layers[number - 1].lowest
+            W[:count, :count] = np.eye(count) * w
+            b[:count] = -w * (1 + below) // 2 if layer.bias is not None else 0
+            middle = int(layer.bias.clip(b)[0]) if layer.bias is not None else 0
+            if not w * below + middle < 0 <= w + middle:
+                return None
         weights.append(W)
         biases.append(layer.bias.clip(b) if layer.bias is not None else b)
     return IntegerNetwork.of(shape, weights, biases, flat.scale)

@@ -40,6 +40,8 @@ class Agreement(Engine):
         shape, loss = problem.architecture, problem.loss
         if shape.hidden:
             return "the network has hidden layers"
+        if shape.continuous:
+            return "the weights are continuous, and boxes are searched down to single integers"
         if not isinstance(loss, MaxCorrect):
             return f"the loss must be max_correct, not {type(loss).__name__}"
         if shape.n_outputs > 2 or (shape.n_outputs == 2 and loss.rule != "argmax"):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from provenn.errors import InputError
+from provenn.errors import CapabilityError, InputError
 from provenn.formulations import Problem
 from provenn.milp import Limits
 from provenn.network import IntegerNetwork
@@ -62,6 +62,11 @@ class Blocks(Trainer):
         if unknown:
             raise InputError(f"unknown neighbourhoods {', '.join(unknown)}; choose out of {', '.join(KINDS)}")
 
+    @staticmethod
+    def obstacle(problem: Problem) -> str | None:
+        """Say why blocks do not apply to a problem, or None when they do."""
+        return "the weights are continuous, and blocks free integers" if problem.architecture.continuous else None
+
     def train(
         self,
         problem: Problem,
@@ -70,6 +75,9 @@ class Blocks(Trainer):
         on_progress: OnProgress | None = None,
     ) -> TrainResult:
         """Return the best network with its certificate; see `Trainer.train`."""
+        reason = self.obstacle(problem)
+        if reason is not None:
+            raise CapabilityError(f"blocks do not apply: {reason}; choose solver='auto'")
         record = Record(problem, on_progress)
         search = BlockSearch(record, limits, self.solver, self.block_seconds, self.neighbourhoods)
         try:

@@ -5,16 +5,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
 from logging import getLogger
+from math import ceil
 from threading import RLock
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 
 from provenn.bounds.convex import ConvexProblem, ConvexResult, Neuron, Outside, Team, assisted, minimise
+from provenn.errors import InputError, OverflowRiskError
 from provenn.formulations import Problem
 from provenn.formulations.feature_signs import FeatureSigns
 from provenn.formulations.sparsity import Sparsity
 from provenn.losses import SeparableLoss
+from provenn.losses._base import ConvexCurve
 from provenn.losses.logistic import LogisticCurve
 from provenn.milp import Event, Limits
 from provenn.network import IntegerNetwork
@@ -23,6 +26,11 @@ from provenn.trainers._base import Proof, Record
 from provenn.trainers._engine import Engine
 
 PROVER = "convex branch and bound (provenn)"
+ROUNDINGS = 2.5
+"""Distance of bound and value at which continuous weights end a search, in roundings of each sample's loss.
+
+The bound lies one below the smooth loss, and the value up to one above it.
+"""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Convex(Engine):
 
     The outputs are independent problems; the loss and the bound of the network are their
     sums. Each output gets an equal share of the time that is left; threads share outputs and nodes.
+    Continuous weights are integers on their fine grid, proven up to the rounding of the loss.
     """
 
     engine: ClassVar[str] = "convex engine"
@@ -50,7 +59,7 @@ class Convex(Engine):
             isinstance(c, Sparsity) and c.max_nonzeros is not None for c in problem.constraints
         ):
             return "max_nonzeros couples the outputs; give fan_in, a budget for each output, instead"
-        return None
+        return _obstacle_on_fine_grids(problem) if problem.architecture.continuous else None
 
     @staticmethod
     def compile() -> None:
@@ -122,7 +131,9 @@ class Proving:
         return self.proof()
 
     def proof(self) -> Proof:
-        """Return how far the proof is."""
+        """Return how far the proof is; one up to the rounding of the loss is all there is for continuous weights."""
+        if self.status is Status.TOLERANCE:
+            return Proof(Status.OPTIMAL, self.nodes, "the bound is proven up to the rounding of each sample's loss")
         feasible = self.status is not Status.INFEASIBLE
         return Proof(self.status, self.nodes, "" if feasible else "no weights satisfy the side constraints")
 
@@ -222,13 +233,33 @@ def _worse(before: Status, after: Status) -> Status:
     """Keep infeasibility and interruption, else the first reason for stopping early."""
     if Status.INFEASIBLE in (before, after):
         return Status.INFEASIBLE
-    return after if before is Status.OPTIMAL or after is Status.INTERRUPTED else before
+    early = before not in (Status.OPTIMAL, Status.TOLERANCE)
+    if after is Status.INTERRUPTED or before is Status.OPTIMAL:
+        return after
+    return before if early or after is Status.OPTIMAL else after
+
+
+def _obstacle_on_fine_grids(problem: Problem) -> str | None:
+    """Say why continuous weights are too many grid points, or None."""
+    budgets = (b for c in problem.constraints if isinstance(c, Sparsity) for b in (c.max_nonzeros, c.fan_in))
+    if any(budget is not None for budget in budgets):
+        return "a budget of non-zero weights among continuous ones leaves its bounds too weak"
+    try:
+        _subproblem(problem, 0)
+    except (InputError, OverflowRiskError) as error:
+        return f"the box of continuous weights has too many grid points ({error}); choose a smaller bound"
+    return None
+
+
+def _curve(problem: Problem) -> ConvexCurve:
+    """Return the curve of a loss that is convex in the scores."""
+    assert isinstance(problem.loss, SeparableLoss)
+    return cast(ConvexCurve, problem.loss.curve(problem.architecture, problem.dataset))
 
 
 def _subproblem(problem: Problem, output: int) -> ConvexProblem:
     """Return the problem of one output: boxes from domain, dead inputs and signs, price and budget from sparsity."""
     data, layer = problem.dataset, problem.architecture.layers[0]
-    assert isinstance(problem.loss, SeparableLoss)
     low = np.full(data.n_features, layer.weights.low, dtype=np.int64)
     high = np.full(data.n_features, layer.weights.high, dtype=np.int64)
     price, budget = 0, None
@@ -244,11 +275,12 @@ def _subproblem(problem: Problem, output: int) -> ConvexProblem:
     if layer.weights.has_zero:
         low[~data.live], high[~data.live] = 0, 0
     bias = (layer.bias.low, layer.bias.high, layer.bias.step) if layer.bias is not None else None
+    multiplicity, curve = data.multiplicity * int(problem.loss_unit / problem.unit), _curve(problem)
     return ConvexProblem(
         X=data.X,
         t=data.targets(problem.architecture.n_outputs)[:, output],
-        multiplicity=data.multiplicity * int(problem.loss_unit / problem.unit),
-        curve=problem.loss.curve(problem.architecture, data),
+        multiplicity=multiplicity,
+        curve=curve,
         scale=data.scale,
         low=low,
         high=high,
@@ -256,6 +288,7 @@ def _subproblem(problem: Problem, output: int) -> ConvexProblem:
         bias=bias,
         price=price,
         max_nonzeros=budget,
+        tolerance=ceil(ROUNDINGS * curve.slack * int(multiplicity.sum())) if layer.continuous else 0,
     )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.errors import InputError
+from provenn.errors import CapabilityError, InputError
 from provenn.formulations import Encoding, Problem
 from provenn.milp import Event, Limits, Solution
 from provenn.milp.centre import centre
@@ -18,6 +18,11 @@ from provenn.trainers._start import warm_up
 
 FLOAT_ROWS = 1e-6
 """Violation that rows with float coefficients may show; the network itself is checked in integers."""
+CLOSED = 1e-6
+"""Share of the loss below which a gap of a continuous model is float error."""
+TOO_FINE = "the margin may lie within the solver's tolerance; scale the features to about 1 or raise the margin"
+PATIENCE = 8
+"""Solves in a row that may move neither the loss nor the bound of a continuous model."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +30,8 @@ class Exact(Trainer):
     """Build the MILP, solve it from the best known network, decode, and check in exact integers.
 
     A loss that the MILP only bounds from below (a smooth curve over a fine grid) is made
-    exact at the answer and solved again, until the two agree or a limit is reached.
+    exact at the answer and solved again, until the two agree or a limit is reached. Over continuous
+    weights they agree up to float error: within a millionth of the loss.
 
     Parameters
     ----------
@@ -42,6 +48,11 @@ class Exact(Trainer):
         on_progress: OnProgress | None = None,
     ) -> TrainResult:
         """Return the best network with its certificate; see `Trainer.train`."""
+        if problem.architecture.continuous and "continuous" not in self.solver.capabilities:
+            raise CapabilityError(
+                f"{prover_name(self.solver)} solves models in integers, and the weights are continuous; "
+                "choose highs, scip or gurobi, or integer weights"
+            )
         record = Record(problem, on_progress)
         try:
             record.begin(start)
@@ -92,19 +103,30 @@ class MilpProof:
             The time counts from the record's beginning.
         """
         exact_at: list[IntegerNetwork] = [] if self.record.network is None else [self.record.network]
-        nodes = 0
+        nodes, last, idle = 0, self._reached(), 0
         while True:
             encoding = self.record.problem.encode(exact_at)
             solution = self._solve(encoding, limits)
             nodes += solution.nodes
-            status, message = self._check(encoding, solution)
-            if status is not Status.OPTIMAL or not encoding.relaxed or solution.x is None:
-                break
-            network = encoding.decode(solution.x)
-            if any(network.equals(known) for known in exact_at):
-                break
+            status, message, network = self._check(encoding, solution)
+            if status is not Status.OPTIMAL or not encoding.relaxed or network is None:
+                return Proof(status, nodes, message)
+            idle, last = (idle + 1 if self._reached() == last else 0), self._reached()
+            repeated = any(network.equals(known) for known in exact_at)
+            continuous = self.record.problem.architecture.continuous
+            if repeated or (continuous and (idle == PATIENCE or self._agrees(solution))):
+                stuck = continuous and not self._agrees(solution)
+                return Proof(status, nodes, f"solving again changes nothing: {TOO_FINE}" if stuck else message)
             exact_at.append(network)
-        return Proof(status, nodes, message)
+
+    def _reached(self) -> tuple[int | None, int | None]:
+        return self.record.loss, self.record.bound
+
+    def _agrees(self, solution: Solution) -> bool:
+        """Whether the best loss is the optimum of a model that bounds it from below, up to rounding and float error."""
+        problem, loss, bound = self.record.problem, self.record.loss, solution.bound
+        rounding = problem.dataset.total * problem.architecture.n_outputs * float(problem.loss_unit / problem.unit)
+        return loss is not None and bound is not None and loss - bound <= rounding + CLOSED * abs(loss)
 
     def _solve(self, encoding: Encoding, limits: Limits) -> Solution:
         record = self.record
@@ -131,32 +153,49 @@ class MilpProof:
         value = None if network is None else self.record.offer(network)
         if not self.record.problem.architecture.continuous or _reached(value, claim):
             return network, value
-        middle = centre(encoding.milp, x)
+        middle = centre(encoding.milp, x, self._rounding)
         moved = None if middle is None else _decoded(encoding, middle)
         other = None if moved is None else self.record.offer(moved)
         return (network, value) if other is None or (value is not None and value <= other) else (moved, other)
 
+    @property
+    def _rounding(self) -> float:
+        """Largest change of a pre-activation, in units of its columns, when its weights are rounded to the grid."""
+        shape, data = self.record.problem.architecture, self.record.problem.dataset
+        sizes = [float(np.abs(data.X).sum(axis=1).max()) / data.scale, *map(float, shape.hidden)]
+        layers = zip(sizes, shape.layers, strict=True)
+        return max((size + 1) / (2 * layer.weights.denominator) for size, layer in layers if layer.continuous)
+
     def _raise_bound(self, bound: float | None) -> None:
         self.record.raise_bound(whole_bound(bound, self.solver.exact), prover_name(self.solver))
 
-    def _check(self, encoding: Encoding, solution: Solution) -> tuple[Status, str]:
-        """Compare a solver's answer with the exact integers; returns the honest status and a message."""
+    def _check(self, encoding: Encoding, solution: Solution) -> tuple[Status, str, IntegerNetwork | None]:
+        """Compare a solver's answer with the exact integers; returns the honest status, a message and the network."""
+        fault, network = None, None
         if solution.status is Status.INFEASIBLE and self.record.network is not None:
-            return Status.REJECTED, "the solver calls the model infeasible, and a network satisfies it"
+            fault = "the solver calls the model infeasible, and a network satisfies it"
         if solution.x is not None:
             network, value = self._offer(encoding, solution.x, solution.objective)
-            if network is None:
-                return Status.REJECTED, "the solver's weights are outside their domains"
-            violation = encoding.milp.violation(encoding.encode(network))
-            if value is None or violation > (FLOAT_ROWS if self.record.problem.architecture.continuous else 0):
-                return Status.REJECTED, f"the solver's network violates the model by {float(violation):g}"
-            if not _credible(solution, value, encoding.relaxed):
-                return (
-                    Status.REJECTED,
-                    f"the solver claims the objective {solution.objective}, the exact value is {value}",
-                )
+            fault = self._fault(encoding, solution, network, value)
+            if fault is not None and self.record.problem.architecture.continuous:
+                fault = f"{fault}: {TOO_FINE}"
+        if fault is not None:
+            return Status.REJECTED, fault, None
         self._raise_bound(solution.bound)
-        return solution.status, solution.message
+        return solution.status, solution.message, network
+
+    def _fault(
+        self, encoding: Encoding, solution: Solution, network: IntegerNetwork | None, value: int | None
+    ) -> str | None:
+        """Say what is wrong with the network of a solver's answer, None when nothing is."""
+        if network is None:
+            return "the solver's weights are outside their domains"
+        violation = encoding.milp.violation(encoding.encode(network))
+        if value is None or violation > (FLOAT_ROWS if self.record.problem.architecture.continuous else 0):
+            return f"the solver's network violates the model by {float(violation):g}"
+        if not _credible(solution, value, encoding.relaxed):
+            return f"the solver claims the objective {solution.objective}, the exact value is {value}"
+        return None
 
 
 def _decoded(encoding: Encoding, x: NDArray[np.float64]) -> IntegerNetwork | None:

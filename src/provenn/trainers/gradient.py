@@ -38,6 +38,8 @@ class Gradient(Trainer):
         """Say why gradients do not apply to a problem, or None when they do."""
         if problem.loss.hard or problem.constraints:
             return "gradients know no hard losses and no side constraints"
+        if problem.architecture.continuous:
+            return "the weights are continuous, and the latent weights are rounded to integers"
         return None if available() else "PyTorch is not installed (pip install 'provenn[torch]')"
 
     def train(

@@ -39,6 +39,8 @@ class Hull(Engine):
         """Say why the bound does not apply to a problem, or None when it does."""
         if len(problem.architecture.hidden) != 1:
             return "the network has not exactly one hidden layer"
+        if problem.architecture.continuous:
+            return "the weights are continuous, and units are enumerated over integers"
         try:
             parts = [subproblem(problem, j) for j in range(problem.architecture.n_outputs)]
             if parts[0] is None:
@@ -119,7 +121,7 @@ def subproblem(problem: Problem, output: int) -> HullProblem | None:
     inner, outer = ((d.low, d.high, d.step) if d is not None else None for d in (first.bias, last.bias))
     weights = last.weights.low, last.weights.high, last.weights.step
     return HullProblem(data.X, data.multiplicity, data.scale, low, high, first.weights.step, inner, last.n_in,
-                       weights, outer, losses)  # fmt: skip
+                       weights, outer, losses, (first.lowest, 1))  # fmt: skip
 
 
 def _known(record: Record, unit: int) -> int | None:
