@@ -102,9 +102,10 @@ def draw(result: SplittingResult, out: Path) -> None:
     left.step(number, [one.loss for one in result.rounds], where="post", color="tab:blue")
     left.set_xlabel("round")
     left.set_ylabel("wrong training rows", color="tab:blue")
+    left.xaxis.get_major_locator().set_params(integer=True)
     right = left.twinx()
     right.plot(number, [one.binaries for one in result.rounds], ".-", color="tab:orange")
-    right.set_yscale("log")
+    right.set_ylim(bottom=0)
     right.set_ylabel("activation binaries", color="tab:orange")
     figure.savefig(out, dpi=110)
 

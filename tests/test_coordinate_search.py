@@ -20,6 +20,7 @@ from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
 from provenn.search import _coordinate_kernels as kernels
 from provenn.search._coordinate_lines import breakpoints, choose_piece
 from provenn.search._coordinate_losses import WORST, rule_of, sample_loss, turning_points
+from provenn.search._coordinate_refit import refitted
 from provenn.search._coordinate_state import network_of, setting_of, state_of
 from provenn.search.coordinate_search import Cooling, improve, start_network, supported, unit_costs
 from provenn.testing.toys import all_networks, best_value, optimum
@@ -228,8 +229,7 @@ def test_other_constraints_and_hard_losses_go_by_the_exact_objective() -> None:
     assert problem.value(best) == optimum(problem)
     data = Dataset.merge([[0], [1]], [0, 1])
     hard = Problem(Architecture.build(1, 2, (1,), IntegerDomain.symmetric(2)), data, MinWeight())
-    start = next(net for net in all_networks(hard) if hard.value(net) == max(
-        v for v in map(hard.value, all_networks(hard)) if v is not None))  # fmt: skip
+    start = next(network for network in all_networks(hard) if hard.value(network) is not None)
     assert hard.value(improve(hard, start, rng, work=3000)) == best_value(hard)
 
 
@@ -257,6 +257,23 @@ def test_offers_fall_keep_margins_and_repeat(hidden: tuple[int, ...], activation
     a = best.trace(data.X).preactivations[0]
     assert not ((a < 0) & (a > -shape.margin(0, 1000))).any()
     assert problem.value(best) == values[-1] < 25_000_000
+
+
+def test_a_refit_separates_what_a_hyperplane_separates() -> None:
+    rng = np.random.default_rng(2)
+    X, normal = rng.integers(0, 1001, (80, 6)), rng.normal(size=6)
+    side = X @ normal - np.median(X @ normal)
+    keep = np.abs(side) > 100
+    data = Dataset.merge(X[keep], side[keep] > 0, scale=1000)
+    shape = Architecture.build(6, 2, (2,), IntegerDomain.continuous(), activation="step")
+    problem = Problem(shape, data, MaxCorrect())
+    gain = np.where(data.y == 1, 1.0, -1.0) * rng.integers(1, 4, data.n_samples)
+    box = np.full(7, 2**20)
+    row = refitted(problem, gain, -box, box, rng)
+    a = data.X @ row[:-1] + 1000 * row[-1]
+    np.testing.assert_array_equal(a >= 0, data.y == 1)
+    assert a[a < 0].max() <= -shape.margin(0, 1000)
+    assert refitted(problem, 0 * gain, -box, box, rng) is None
 
 
 def test_layers_that_are_not_searched_stay() -> None:

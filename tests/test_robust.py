@@ -30,6 +30,7 @@ from provenn.search.descent import descend
 from provenn.solvers import Solver
 from provenn.testing.toys import all_networks, best_value, count_networks
 from provenn.trainers.convex import Convex
+from provenn.trainers.exact import Exact
 from provenn.trainers.robust_convex import RobustConvex
 from provenn.trainers.robust_search import goal_of, improve
 
@@ -249,6 +250,10 @@ def test_large_tables_of_the_euclidean_norm_bound_from_below(rng):
     assert solution.bound <= best_value(problem)
     for net in itertools.islice(all_networks(problem), 0, None, 37):
         assert encoding.milp.violation(encoding.encode(net)) == 0
+    for loss in (MaxCorrect(), Logistic(0.5)):
+        problem = Problem(shape, data, WorstCase(loss, (299, 97), "2"))
+        result = Exact(Solver.create("cpsat")).train(problem, Limits(seconds=100))
+        assert result.certificate.loss == result.certificate.bound == best_value(problem)
     with pytest.raises(InputError, match="no exact model"):
         Problem(shape, data, MaxCorrect(), (Robust((299, 99), "2", dataset=data),))
 
@@ -290,6 +295,17 @@ def test_bad_radii_and_losses_are_refused():
         Problem(two, data, WorstCase(MaxCorrect(rule="published"), (1, 1)))
     with pytest.raises(OverflowRiskError):
         Problem(one, data, WorstCase(Logistic(1e-3), (2**39, 0)))
+
+
+def test_curves_over_wide_scores_are_made_exact_at_worst_scores(rng):
+    X = rng.integers(0, 1001, (12, 2))
+    data = Dataset.merge(X, (X[:, 0] > 500).astype(int), scale=1000)
+    problem = Problem(Architecture.build(2, 2), data, WorstCase(Logistic(), (50, 30)))
+    assert problem.encode().relaxed
+    result = Exact(Solver.create("highs")).train(problem, Limits(seconds=100))
+    best = best_value(problem)
+    assert result.certificate.loss == best
+    assert best - 2 - 3e-6 * best <= result.certificate.bound <= best
 
 
 def test_prices_of_other_constraints_add_up(rng):

@@ -359,8 +359,8 @@ def test_minibatches_keep_the_best_network_on_all_samples(threads):
     data = Dataset.merge(X, ((X[:, 0] > 6) ^ (rng.random(300) < 0.1)).astype(int), scale=10)
     problem = Problem(Architecture.build(3, 2, (2,), BOX, WIDE, activation="step"), data, MaxCorrect())
     heard = []
-    trainer = Splitting(max_parts=12, batch_size=30, seconds_per_round=1).showing(heard.append)
-    result = trainer.train(problem, Limits(seconds=5, threads=threads))
+    trainer = Splitting(max_parts=12, batch_size=30, seconds_per_round=0.5).showing(heard.append)
+    result = trainer.train(problem, Limits(seconds=8, threads=threads))
     assert result.status is Status.TIME_LIMIT
     assert result.certificate.bound is None
     assert result.certificate.loss == problem.value(result.network) == result.history[-1].loss
@@ -532,8 +532,8 @@ def test_the_exact_model_gets_all_the_time_that_is_left():
 
 def test_a_toy_with_step_units_and_two_outputs_is_solved_exactly():
     rng, found = np.random.default_rng(12), 0
-    while found < 3:
-        data = random_dataset(rng, 6, 2, 2, 3)
+    while found < 2:
+        data = random_dataset(rng, 5, 2, 2, 3)
         shape = Architecture.build(2, 2, (1,), bias=IntegerDomain.symmetric(2), outputs=2, activation="step")
         problem = Problem(shape, data, MaxCorrect())
         if count_networks(problem) > 20_000:

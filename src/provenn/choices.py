@@ -1,7 +1,7 @@
 """Turns the strings and numbers that people give into domains, losses and trainers."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any
@@ -132,16 +132,15 @@ def trainer_of(
         return solver
     if isinstance(solver, Solver):
         return Exact(solver)
-    engines: dict[str, type[Trainer]] = {
+    engines: dict[str, Callable[[], Trainer]] = {
         "convex": Convex,
         "agreement": Agreement,
         "hull": Hull,
         "blocks": Blocks,
         "gradient": Gradient,
         "alternating": Alternating,
+        "splitting": lambda: Splitting(max_parts=max_parts, batch_size=batch_size),
     }
-    if solver == "splitting":
-        return Splitting(max_parts=max_parts, batch_size=batch_size)
     if solver in engines:
         return engines[solver]()
     names = registry.names("provenn.solvers")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from provenn.bounds._convex_leaves import BY_BOUND
 from provenn.bounds._convex_types import ConvexProblem, Integers
-from provenn.check_proof import NODE_BITS, STEP_BITS, Box, Hinge, Logistic, Neuron, Tree
+from provenn.check_proof import NODE_BITS, ONE, Box, Hinge, Logistic, Neuron, Tree
 from provenn.errors import InputError
 from provenn.losses.logistic import LogisticCurve
 from provenn.losses.min_hinge import HingeCurve
@@ -136,24 +136,28 @@ def fill_tangents(tree: Tree, A: Integers, multiplicity: Integers, begin: int = 
     if not isinstance(curve, Logistic) or not len(W) or not _small(A, multiplicity, W):
         return
     weighted, factor = A * multiplicity[:, None], -curve.parts * curve.slope.numerator
-    nodes = np.zeros((1 << NODE_BITS) + 2, dtype=np.int64)
-    known = np.zeros(len(nodes), dtype=bool)
     for first in range(0, len(W), BLOCK):
         p = _lines(curve, W[first : first + BLOCK] @ A.T, tree.bits)
-        node, rest = p >> STEP_BITS, p & ((1 << STEP_BITS) - 1)
-        for q in np.unique(np.append(node, np.minimum(node + 1, 1 << NODE_BITS))):
-            if not known[q]:
-                nodes[q], known[q] = curve.intercept(int(q) << STEP_BITS) >> STEP_BITS, True
-        c = (((1 << STEP_BITS) - rest) * nodes[node] + rest * nodes[node + 1]) @ multiplicity
-        slopes = (p @ weighted).tolist()
-        for i, (total, row) in enumerate(zip(c.tolist(), slopes, strict=True)):
+        totals, slopes = (_intercepts(curve, p) @ multiplicity).tolist(), (p @ weighted).tolist()
+        for i, (total, row) in enumerate(zip(totals, slopes, strict=True)):
             tree.tangents[begin + first + i] = total * curve.slope.denominator, [factor * g for g in row]
+
+
+def _intercepts(curve: Logistic, p: Integers) -> Integers:
+    """Return `Logistic.intercept` of every line."""
+    q = np.minimum(p, ONE - p)
+    bits = np.maximum(np.frexp(q.astype(np.float64))[1] - NODE_BITS, 0).astype(np.int64)
+    node, rest = q >> bits << bits, q & ((1 << bits) - 1)
+    known = np.unique(np.append(node, node + (1 << bits)))
+    values = np.array([curve.node(int(one)) for one in known], dtype=np.int64)
+    low, high = values[np.searchsorted(known, node)], values[np.searchsorted(known, node + (1 << bits))]
+    return np.asarray(np.where(p > 0, low + (rest * (high - low) >> bits), 0))
 
 
 def _lines(curve: Logistic, Z: Integers, bits: int) -> Integers:
     """Return `Logistic.line` at every ``Z / 2^bits``."""
     z: NDArray[np.float64] = Z.astype(np.float64) / (1 << bits) / curve.tau
-    return np.rint(2.0**24 / (1.0 + np.exp(np.minimum(z, 700.0)))).astype(np.int64)
+    return np.rint(float(ONE) / (1.0 + np.exp(np.minimum(z, 700.0)))).astype(np.int64)
 
 
 def _small(A: Integers, multiplicity: Integers, W: Integers) -> bool:

@@ -19,6 +19,10 @@ class SideConstraint(ABC):
     def check(self, architecture: Architecture, dataset: Dataset) -> None:
         """Raise `InputError` when the constraint has no meaning for this architecture or data."""
 
+    def on(self, dataset: Dataset) -> "SideConstraint":
+        """Return the same constraint for other samples; itself where samples do not matter."""
+        return self
+
     @abstractmethod
     def admits(self, network: IntegerNetwork) -> bool:
         """Whether a network fulfils the condition, exactly."""

@@ -1,7 +1,7 @@
 """A training problem, its exact objective and its MILP."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from math import gcd, lcm
@@ -74,6 +74,10 @@ class Problem:
         self.loss.check(self.architecture, self.dataset)
         for constraint in self.constraints:
             constraint.check(self.architecture, self.dataset)
+
+    def on(self, dataset: Dataset) -> "Problem":
+        """Return the same problem on other samples."""
+        return replace(self, dataset=dataset, constraints=tuple(c.on(dataset) for c in self.constraints))
 
     @cached_property
     def loss_unit(self) -> Fraction:

@@ -1,6 +1,6 @@
 """First-layer activations that no perturbation of a training sample changes, as a condition or at a price."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
@@ -79,6 +79,10 @@ class Robust(SideConstraint):
                 "the norm '2' has no exact model here: it needs integer weights and few values of sum (R_i w_i)^2; "
                 "choose norm 'inf' or '1', equal radii for all features, or the worst case of a loss"
             )
+
+    def on(self, dataset: Dataset) -> "Robust":
+        """Return the same condition on other samples."""
+        return replace(self, dataset=dataset)
 
     def admits(self, network: IntegerNetwork) -> bool:
         """Whether every sample is certified, or may be left uncertified at a price."""

@@ -115,6 +115,10 @@ class Loss(ABC):
         """
         return False
 
+    def counts_errors(self, architecture: Architecture) -> bool:
+        """Whether the value is the number of samples that `predict` gets wrong (by the margin, where there is one)."""
+        return False
+
     def by_score(self, architecture: Architecture, dataset: Dataset, output: int, scores: Integers) -> Integers | None:
         """Return what each sample adds to the loss of an output at each of some scores, without multiplicities.
 

@@ -7,10 +7,11 @@ greatest common divisor of the radii. S is an integer, so that D is a step funct
     D_j = sum_v step_v y_vj,    y_vj = 0 => S_j <= v - 1,
 
 with one binary column for each threshold v at which D grows: as many as weights for ternary weights and equal radii
-(the table of Kurtz & Bah). Chords hold ``q >= w^2``, exact at integers. Tables of more than `TABLE_LIMIT` thresholds,
-and continuous weights, get ``D_j >= R_i |w_ij|`` and tangents ``D_j >= sum_i g_i R_i |w_ij|`` with ``|g|_2 = 1``: all are
-at most the norm, so that a model with them bounds the worst case from below. g is ``1 / sqrt(d)``, and the direction of
-every unit of the networks at which the model must be exact.
+(the table of Kurtz & Bah). Chords hold ``q >= w^2``, exact at integers.
+
+Tables of more than `TABLE_LIMIT` thresholds, and continuous weights, get ``D_j >= R_i |w_ij|`` and tangents
+``D_j >= sum_i g_i R_i |w_ij|`` with ``|g|_2 = 1``. All are at most the norm, so that a model with them bounds the worst
+case from below. g is ``1 / sqrt(d)``, and the direction of every unit of the networks at which the model must be exact.
 """
 
 from collections.abc import Sequence

@@ -112,6 +112,10 @@ class Hamming(Loss):
         fired = (scores >= 0).astype(np.int64)
         return np.abs(fired[:, None, :] - bits[None]).sum(axis=2).argmin(axis=1).astype(np.int64)
 
+    def counts_errors(self, architecture: Architecture) -> bool:
+        """Whether there is one output with the usual code, which is wrong where the sample is."""
+        return self.codes is None and architecture.n_outputs == 1
+
     def additive(self, architecture: Architecture) -> bool:
         """Each term belongs to one sample."""
         return True

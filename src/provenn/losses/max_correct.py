@@ -69,6 +69,10 @@ class MaxCorrect(Loss):
             wrong = _wrong(network.scores(dataset.X), dataset.y, score_margin(network.architecture, dataset))
         return weighted_sum(wrong.astype(np.int64), dataset.multiplicity)
 
+    def counts_errors(self, architecture: Architecture) -> bool:
+        """Whether the rule is that of `predict`."""
+        return not self._one_fires(architecture)
+
     def additive(self, architecture: Architecture) -> bool:
         """Each term belongs to one sample."""
         return True

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import isqrt
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -162,9 +162,3 @@ def intervals(network: IntegerNetwork, X: Any, radius: Any, norm: str, margins: 
         lower.append(least @ up + most @ down + b)
         upper.append(most @ up + least @ down + b)
     return Intervals(tuple(lower), tuple(upper), tuple(fires), tuple(may_fire))
-
-
-def known_norm(norm: str) -> Norm:
-    """Return a norm's name, typed; an unknown one is refused."""
-    checked_radius((), norm, 0)
-    return cast(Norm, norm)

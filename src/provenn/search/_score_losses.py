@@ -57,9 +57,10 @@ def obstacle(architecture: Architecture, dataset: Dataset, loss: Loss) -> str | 
     """Say why a loss has no form of this kind, or None when it has one."""
     if isinstance(loss, SeparableLoss | CrossEntropy):
         return None
+    if loss.counts_errors(architecture):
+        return None
     if isinstance(loss, MaxCorrect):
-        published = loss.rule == "published" and architecture.n_outputs > 1
-        return "the published rule of max_correct is a hard condition" if published else None
+        return "the published rule of max_correct is a hard condition"
     if isinstance(loss, SatMargin):
         return "kept_only changes the threshold with the network" if loss.kept_only else None
     return f"the loss {type(loss).__name__} is no sum over samples of a function of the scores"
@@ -91,7 +92,7 @@ def score_loss_of(loss: Loss, architecture: Architecture, dataset: Dataset, guid
     if isinstance(loss, CrossEntropy):
         return _softmax(loss.temperature * grid, 1e6, reach, architecture.n_outputs)
     spread = max(1.0, reach / 16)
-    if isinstance(loss, MaxCorrect):
+    if loss.counts_errors(architecture):
         smooth = _softmax(spread, guide, reach, architecture.n_outputs)
         return smooth._replace(rule=smooth.rule._replace(error_weight=1.0))
     threshold = -(-output_bound(architecture, dataset) // 4)

@@ -163,6 +163,7 @@ def anneal(
     ones are written to `best_first` and `best_second`. `domains` has low, high and step of weights and biases of both
     layers, `fixed` the inputs whose weights stay.
     """
+    # One long function: numba allocates the state once, and the steps share all of it.
     h, width = first.shape
     n, outputs, d = XT.shape[1], second.shape[1], width - 1
     a, codes, D, open_ = (

@@ -13,12 +13,13 @@ from provenn.formulations import Problem
 from provenn.losses.sat_margin import SatMargin
 from provenn.network import Architecture, Dataset, IntegerNetwork
 from provenn.search._coordinate_generic import improve_any
-from provenn.search._coordinate_kernels import sweep, typical_effect, weigh_hidden
+from provenn.search._coordinate_kernels import sweep, total_loss, typical_effect, weigh_hidden
+from provenn.search._coordinate_refit import refitted
 from provenn.search._coordinate_start import start_network
 from provenn.search._coordinate_state import State, network_of, setting_of, state_of, supported
 
 FIRST_CYCLE, LONGEST_CYCLE = 40, 5000
-QUENCH = 12
+QUENCH, REFITS = 12, 4
 Floats = NDArray[np.float64]
 OnNetwork = Callable[[IntegerNetwork], object]
 
@@ -72,8 +73,9 @@ def improve(
     drawn from its heat bath: a piece of `width` values with a probability proportional to ``width exp(-L / heat)``.
     The ``delta_k`` serve all parameters of a unit. Lines between the axes (differences of samples, towards samples
     that should fire) are searched alike, parameters of the outputs too where the loss counts; where it is convex,
-    their best value is found by bisection. Cycles of cooling double in length and begin from the best network or a
-    random one in turn.
+    their best value is found by bisection. After every cycle a linear program refits the continuous units of the
+    first layer to the activations that the others ask for. Cycles of cooling double in length and begin from the best
+    network or a random one in turn.
 
     Parameters
     ----------
@@ -188,9 +190,33 @@ class _Run:
                 if self.done:
                     return
                 self._sweep(state, float(heat))
+            state = self._refit(state)
             left -= len(heats)
             cycle += 1
             sweeps = min(LONGEST_CYCLE, 2 * sweeps) if cycle % 2 == 0 else sweeps
+
+    def _refit(self, state: State) -> State:
+        """Refit the continuous units of the first layer where that helps, each followed by a quench."""
+        if not self.problem.architecture.layers[0].continuous or not self.problem.architecture.hidden:
+            return state
+        for j in self.rng.permutation(np.tile(self.units[self.places == 0], REFITS)):
+            if self.done:
+                break
+            other = self._with_refitted(state, int(j))
+            if other is not None and total_loss(self.setting, other) <= total_loss(self.setting, state):
+                state = other
+                self._sweep(state, 0.0)
+        return state
+
+    def _with_refitted(self, state: State, j: int) -> State | None:
+        shape, space = self.setting.shape, self.setting.space
+        weigh_hidden(self.setting, state, 0, j)
+        row = refitted(self.problem, space.low - space.high, shape.low[0, j], shape.high[0, j], self.rng)
+        if row is None:
+            return None
+        parameters = state.parameters.copy()
+        parameters[0, j] = row
+        return state_of(network_of(parameters, self.best), self.problem)
 
     def _sweep(self, state: State, heat: float) -> None:
         loss = sweep(self.setting, state, self.places, self.units, self.cooling.lines, heat, self.rng)

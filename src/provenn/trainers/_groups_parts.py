@@ -180,7 +180,7 @@ def part_of(problem: Problem, rows: Integers, known: Sequence[Claim] = ()) -> Pa
     data = problem.dataset
     samples = Part(data.X[rows], data.y[rows], data.classes, data.multiplicity[rows], data.scale, data.live)
     inside = tuple((np.searchsorted(rows, claim.rows), claim.bound) for claim in known if claim.bound > 0)
-    conditions = tuple(kept for c in problem.constraints if (kept := _without_price(c)) is not None)
+    conditions = tuple(kept.on(samples) for c in problem.constraints if (kept := _without_price(c)) is not None)
     return PartProblem(problem.architecture, samples, problem.loss, conditions, inside)
 
 

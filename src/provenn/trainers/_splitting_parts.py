@@ -91,9 +91,11 @@ class Parts:
         """Cut a part in two by k-means; where that fails by the label, or at the median of the widest feature."""
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
+        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
         X = self.data.X[rows] / self.data.scale
-        with warnings.catch_warnings():
+        # Threads of k-means spin while they wait, which on a busy machine takes ten times as long as one alone.
+        with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore", ConvergenceWarning)
             halves = _groups(rows, KMeans(2, n_init=1, random_state=seed).fit_predict(X))
         if len(halves) < 2:

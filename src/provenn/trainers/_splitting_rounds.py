@@ -136,7 +136,8 @@ class Rounds:
             return Proof(Status.MEMORY_LIMIT, self.nodes, reason)
         self.proved = True
         # The time of a proof counts from the beginning of its record.
-        proof = MilpProof(self.solver, self.record).run(replace(self._share(0, self.limits.threads), seconds=self.limits.seconds))
+        limits = replace(self._share(0, self.limits.threads), seconds=self.limits.seconds)
+        proof = MilpProof(self.solver, self.record).run(limits)
         count = self.problem.dataset.n_samples
         self._note(count, 0)
         return replace(proof, nodes=self.nodes + proof.nodes)

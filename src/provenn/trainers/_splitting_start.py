@@ -26,12 +26,13 @@ def linear_starts(shape: Architecture, data: Dataset) -> Iterator[IntegerNetwork
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
     X = np.where(data.live, data.X, 0) / data.scale
     present = len(np.unique(data.y))
     if not data.live.any() or present < data.n_classes or min(shape.hidden) < (1 if present == 2 else present):
         return
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(max_iter=300).fit(X, data.y, sample_weight=data.multiplicity)
     if present > 2:

@@ -13,7 +13,6 @@ import numpy as np
 from provenn.bounds.agreement import AgreementProblem, Integers, Neuron, minimise
 from provenn.formulations import Problem
 from provenn.formulations.feature_signs import FeatureSigns
-from provenn.losses.max_correct import MaxCorrect
 from provenn.milp import Event, Limits
 from provenn.network import IntegerDomain, IntegerNetwork
 from provenn.status import Status
@@ -42,9 +41,9 @@ class Agreement(Engine):
             return "the network has hidden layers"
         if shape.continuous:
             return "the weights are continuous, and boxes are searched down to single integers"
-        if not isinstance(loss, MaxCorrect):
-            return f"the loss must be max_correct, not {type(loss).__name__}"
-        if shape.n_outputs > 2 or (shape.n_outputs == 2 and loss.rule != "argmax"):
+        if not loss.counts_errors(shape):
+            return f"the loss must be max_correct, or another that counts wrong predictions, not {type(loss).__name__}"
+        if shape.n_outputs > 2:
             return "the prediction is not one sign"
         return None
 

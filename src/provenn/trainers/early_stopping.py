@@ -56,7 +56,7 @@ class EarlyStopping(Trainer):
         """
         outside = np.array(self.held_out)
         judge = _Judge(problem, problem.dataset.subset(outside))
-        part = replace(problem, dataset=problem.dataset.subset(~outside))
+        part = problem.on(problem.dataset.subset(~outside))
 
         def watch(progress: Progress) -> None:
             judge.hear(progress.network)

@@ -126,6 +126,7 @@ class Splitting(Trainer):
         """
         solver = self._solver(problem)
         self._check(problem, limits, solver)
+        _load()
         record = Record(problem, on_progress)
         options = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("solver", "hear")}
         rounds = Rounds(record, limits, solver, **options)
@@ -158,6 +159,12 @@ class Splitting(Trainer):
             raise InputError(f"max_parts is {most}, and there is a part for each of {classes} classes to start with")
         if most is not None and most < n and limits.seconds == float("inf") and limits.nodes is None:
             raise InputError("with max_parts the rounds do not end by themselves: give a time limit")
+
+
+def _load() -> None:
+    """Import what takes seconds, before the clock starts."""
+    import sklearn.cluster
+    import sklearn.linear_model  # noqa: F401
 
 
 def _begin(record: Record, limits: Limits, start: IntegerNetwork | None) -> None:
