@@ -14,8 +14,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from provenn.trainers.alternating import Alternating
-from provenn.trainers.splitting import Splitting
 
 from provenn.benchmark import Case, Job, Method, Outcome, Rows, Split, Task
 from provenn.formulations import Problem
@@ -23,8 +21,10 @@ from provenn.losses.max_correct import MaxCorrect
 from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
 from provenn.solvers import Solver
 from provenn.trainers import Progress, Trainer
+from provenn.trainers.alternating import Alternating
 from provenn.trainers.exact import Exact
 from provenn.trainers.portfolio import Portfolio
+from provenn.trainers.splitting import Splitting
 
 from ._data import SCALE, grid, mnist
 

@@ -1,11 +1,13 @@
 """Derivatives of optimal values: finite differences, integrals along paths, and where they must fail."""
 
 from dataclasses import replace
+from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from scipy import sparse
-from scipy.integrate import quad
+from scipy.integrate import fixed_quad
 
 from provenn.milp import MILP, Builder, Terms
 from provenn.tame import ValueFunction, branch_and_bound, fixed_value
@@ -66,7 +68,7 @@ def test_finite_differences(seed):
     assert slope(milp, values[1][1], way) == pytest.approx(numeric, abs=1e-6)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_gradient_integrates_to_the_change_of_the_value(seed):
     rng = np.random.default_rng(100 + seed)
     milp = priced(200 + seed)
@@ -76,29 +78,30 @@ def test_the_gradient_integrates_to_the_change_of_the_value(seed):
 
 
 def integral(milp: MILP, way: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
-    """Integrate the slope from t = 0 to 1, adaptively between the changes of the optimal integers or basis."""
+    """Integrate the slope from t = 0 to 1, by Gauss' rule between the changes of the optimal integers or basis."""
 
+    @cache
     def piece(t: float) -> tuple[float, tuple[float, ...]]:
         at = moved(milp, way, t)
         x = optimum(at)[1]
         found = fixed_value(at, x)
         return slope(at, x, way), (*x[milp.integer], *np.sign(np.round(found.y, 7)), *(np.round(found.x, 7) > 0))
 
-    ends = np.linspace(0, 1, 33)
-    pieces = [piece(t)[1] for t in ends]
-    cuts = [0.0]
-    for left, right, before, after in zip(ends, ends[1:], pieces, pieces[1:], strict=False):
-        low, high = left, right
-        while before != after and high - low > 1e-7:
-            middle = (low + high) / 2
-            low, high = (middle, high) if piece(middle)[1] == before else (low, middle)
-        cuts += [high] if before != after else []
-    cuts = [*cuts, 1.0]
-    parts = [
-        quad(lambda t: piece(t)[0], a, b, limit=60, epsabs=1e-6, epsrel=1e-6)[0]
-        for a, b in zip(cuts, cuts[1:], strict=False)
-    ]
-    return float(sum(parts))
+    def refined(a: float, b: float) -> list[tuple[float, float]]:
+        if piece(a)[1] == piece(b)[1] or b - a < 1e-7:
+            return [(a, b)]
+        return merged(refined(a, (a + b) / 2) + refined((a + b) / 2, b))
+
+    def merged(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+        joined = spans[:1]
+        for a, b in spans[1:]:
+            same = joined[-1][1] == a and piece(joined[-1][0])[1] == piece(b)[1]
+            joined = [*joined[:-1], (joined[-1][0], b)] if same else [*joined, (a, b)]
+        return joined
+
+    ends = np.linspace(0, 1, 161).tolist()
+    spans = merged([span for a, b in pairwise(ends) for span in refined(a, b)])
+    return float(sum(fixed_quad(np.vectorize(lambda t: piece(t)[0]), a, b, n=5)[0] for a, b in spans))
 
 
 def test_the_integral_misses_the_jumps_of_a_pure_integer_value():

@@ -330,8 +330,8 @@ def test_json_both_ways(proof: Proof) -> None:
     assert read.lower_bound() == branch_and_bound(mixed()).lower_bound()
     assert read.warm_start(mixed()).value == read.value
     damaged = copy.deepcopy(proof)
-    drop_leaf(damaged)
-    with pytest.raises(ModelFileError, match="leaves are missing"):
+    drop_subtree(damaged)
+    with pytest.raises(ModelFileError, match="the proof cannot be used"):
         DualCertificate.from_dict(damaged)
 
 

@@ -123,6 +123,8 @@ class MaxCorrect(Loss):
         y, scores, wrong = model.dataset.y, model.preactivations[-1], self._wrong(model)
         for j in range(scores.shape[1]):
             rows = np.flatnonzero(y != j)
+            if not rows.size:
+                continue
             own, other = scores[rows, y[rows]], scores[rows, j]
             terms = [Terms(own[:, None], 1.0), Terms(other[:, None], -1.0)]
             model.builder.rows(terms, lower=(j < y[rows]) * model.margin(-1), when=(wrong[rows], 0))

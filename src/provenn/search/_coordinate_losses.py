@@ -46,9 +46,10 @@ def rule_of(loss: Loss, architecture: Architecture, dataset: Dataset) -> Rule | 
             return Rule(code, *curve.parameters) if code in (LOGISTIC, HINGE) else None  # type: ignore[attr-defined]
         case CrossEntropy():
             return Rule(SOFTMAX, loss.temperature * architecture.unit(-1, dataset.scale), 0.0)
-        case MaxCorrect():
-            one_fires = loss.rule == "published" and architecture.n_outputs > 1
-            return Rule(ONE_FIRES if one_fires else ERRORS, margin, 0.0)
+        case MaxCorrect(rule="published") if architecture.n_outputs > 1:
+            return Rule(ONE_FIRES, margin, 0.0)
+        case _ if loss.counts_errors(architecture):
+            return Rule(ERRORS, margin, 0.0)
         case SatMargin(kept_only=False):
             return Rule(SHORT, float(output_bound(architecture, dataset)), 0.0)
     return None

@@ -207,9 +207,13 @@ def state_of(network: IntegerNetwork, problem: Problem) -> State:
 
 
 def _space(n: int, units: int, inputs: int) -> Space:
-    floats = [np.zeros(n) for _ in range(3)]
-    longs = [np.zeros(n, dtype=np.int64) for _ in range(4)]
-    rows = [np.zeros(units, dtype=np.int64) for _ in range(2)]
+    def floats(count: int) -> Floats:
+        return np.zeros(count)
+
+    def longs(count: int) -> Longs:
+        return np.zeros(count, dtype=np.int64)
+
     return Space(
-        *floats, *longs, np.zeros(2 * n, dtype=np.int64), np.zeros(2 * n), *rows, np.zeros(inputs, dtype=np.int64)
-    )
+        floats(n), floats(n), floats(n), longs(n), longs(n), longs(n), longs(n), longs(2 * n), floats(2 * n),
+        longs(units), longs(units), longs(inputs),
+    )  # fmt: skip

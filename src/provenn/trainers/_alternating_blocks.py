@@ -21,6 +21,7 @@ from provenn.trainers._alternating_model import first_layer_model, later_layers_
 from provenn.trainers._base import Record
 from provenn.trainers._block_outputs import best_outputs, has_convex_outputs
 from provenn.trainers.agreement import Agreement, prove
+from provenn.trainers.exact import rounding_of
 
 FEW_INPUTS = 16
 BLOCK_NODES = 2_000
@@ -113,7 +114,7 @@ class Sides:
     def _units_apart(self) -> bool:
         """Whether the agreement engine finds the best unit given the others."""
         first, data = self.problem.architecture.layers[0], self.problem.dataset
-        few = np.count_nonzero(data.live) <= FEW_INPUTS
+        few = int(np.count_nonzero(data.live)) <= FEW_INPUTS
         return not first.continuous and few and supported(self.problem) and not self.problem.constraints
 
     def _units(self, network: IntegerNetwork) -> IntegerNetwork:
@@ -207,7 +208,7 @@ class Sides:
         value = self._offer(encoding, small.lift(y), best)
         short = value is None or (claim is not None and value > claim + 1e-4 + 1e-6 * abs(claim))
         if self.problem.architecture.continuous and short:
-            middle = centre(small.milp, y)
+            middle = centre(small.milp, y, rounding_of(self.problem))
             if middle is not None:
                 self._offer(encoding, small.lift(middle), best)
 

@@ -91,7 +91,7 @@ class Parts:
         """Cut a part in two by k-means; where that fails by the label, or at the median of the widest feature."""
         from sklearn.cluster import KMeans
         from sklearn.exceptions import ConvergenceWarning
-        from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+        from threadpoolctl import threadpool_limits
 
         X = self.data.X[rows] / self.data.scale
         # Threads of k-means spin while they wait, which on a busy machine takes ten times as long as one alone.

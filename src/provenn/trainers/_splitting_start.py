@@ -26,7 +26,7 @@ def linear_starts(shape: Architecture, data: Dataset) -> Iterator[IntegerNetwork
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_limits
 
     X = np.where(data.live, data.X, 0) / data.scale
     present = len(np.unique(data.y))

@@ -153,18 +153,10 @@ class MilpProof:
         value = None if network is None else self.record.offer(network)
         if not self.record.problem.architecture.continuous or _reached(value, claim):
             return network, value
-        middle = centre(encoding.milp, x, self._rounding)
+        middle = centre(encoding.milp, x, rounding_of(self.record.problem))
         moved = None if middle is None else _decoded(encoding, middle)
         other = None if moved is None else self.record.offer(moved)
         return (network, value) if other is None or (value is not None and value <= other) else (moved, other)
-
-    @property
-    def _rounding(self) -> float:
-        """Largest change of a pre-activation, in units of its columns, when its weights are rounded to the grid."""
-        shape, data = self.record.problem.architecture, self.record.problem.dataset
-        sizes = [float(np.abs(data.X).sum(axis=1).max()) / data.scale, *map(float, shape.hidden)]
-        layers = zip(sizes, shape.layers, strict=True)
-        return max((size + 1) / (2 * layer.weights.denominator) for size, layer in layers if layer.continuous)
 
     def _raise_bound(self, bound: float | None) -> None:
         self.record.raise_bound(whole_bound(bound, self.solver.exact), prover_name(self.solver))
@@ -196,6 +188,14 @@ class MilpProof:
         if not _credible(solution, value, encoding.relaxed):
             return f"the solver claims the objective {solution.objective}, the exact value is {value}"
         return None
+
+
+def rounding_of(problem: Problem) -> float:
+    """Return how far rounding continuous weights to the grid moves a pre-activation at most, in real units."""
+    shape, data = problem.architecture, problem.dataset
+    sizes = [float(np.abs(data.X).sum(axis=1).max()) / data.scale, *map(float, shape.hidden)]
+    layers = zip(sizes, shape.layers, strict=True)
+    return max((size + 1) / (2 * layer.weights.denominator) for size, layer in layers if layer.continuous)
 
 
 def _decoded(encoding: Encoding, x: NDArray[np.float64]) -> IntegerNetwork | None:
