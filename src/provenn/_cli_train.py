@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 from rich.text import Text
 
 from provenn import _cli_output as out
+from provenn._cli_check import beside, proof_dict, proof_row, prove_trained, refuse_without_proof
 from provenn._table_checks import check_numbers, check_width
 from provenn.errors import InputError
 from provenn.estimators import IntegerNetworkClassifier
 from provenn.formulations import Problem
+from provenn.milp import Limits
 from provenn.model_file import model_to_dict, save_model
+from provenn.proofs import ProofReport
 from provenn.selection import Selection
 from provenn.tables import known_columns, read_table, split_target
 
@@ -36,6 +39,10 @@ class TrainRequest:
         Where the model goes.
     options : dict
         Parameters of `IntegerNetworkClassifier`.
+    proof : str or None
+        Where the proof goes.
+    proof_limit : int
+        Its largest size in MiB.
     """
 
     data: str
@@ -43,6 +50,8 @@ class TrainRequest:
     drop: tuple[str, ...]
     output: str | None
     options: dict[str, Any]
+    proof: str | None = None
+    proof_limit: int = 64
 
 
 class _Watched(IntegerNetworkClassifier):
@@ -58,20 +67,41 @@ class _Watched(IntegerNetworkClassifier):
 
 def run_train(request: TrainRequest, *, as_json: bool, quiet: bool) -> None:
     """Train a network and report it; see `provenn train --help`."""
+    if request.proof is not None and request.output is None:
+        request = replace(request, output=beside(request.proof))
     check_output(request.output, request.data)
+    check_output(request.proof, request.data, request.output or "")
     features, labels, target, name = _load(request)
     estimator = _Watched(**request.options)
     with out.ProgressLine(out.error_console(), request.options["time_limit"], quiet) as line:
-        estimator.watch(lambda problem: line.begin(problem, name))
+
+        def begin(problem: Problem) -> None:
+            if request.proof is not None:
+                refuse_without_proof(problem)
+            line.begin(problem, name)
+
+        estimator.watch(begin)
         estimator.fit(features, labels, on_progress=line.update)
     accuracy = float(np.mean(estimator.predict(features) == labels))
     provenance = {"data": name, "n_samples": len(features), "train_accuracy": accuracy, "dropped": list(request.drop)}
     if request.output is not None:
         save_model(request.output, estimator, target, provenance)
+    report = _proof(estimator, request)
     if as_json:
-        out.print_json(_as_json(estimator, request, features, target, accuracy))
+        result = _as_json(estimator, request, features, target, accuracy)
+        out.print_json(result if report is None else {**result, "proof": proof_dict(report)})
     else:
-        _print(estimator, request, target, accuracy, len(features))
+        _print(estimator, request, target, accuracy, len(features), report)
+
+
+def _proof(estimator: _Watched, request: TrainRequest) -> ProofReport | None:
+    """Write the proof that was asked for."""
+    if request.proof is None or request.output is None:
+        return None
+    limits = Limits(request.options["time_limit"], seed=request.options["random_state"])
+    return prove_trained(
+        request.proof, request.output, estimator.trained_problem_, estimator.network_, limits, request.proof_limit
+    )
 
 
 def check_output(path: str | None, *inputs: str) -> None:
@@ -162,7 +192,9 @@ def _message(estimator: IntegerNetworkClassifier) -> str:
     return ". ".join(part for part in (estimator.status_.value, estimator.message_) if part)
 
 
-def _print(estimator: _Watched, request: TrainRequest, target: str, accuracy: float, samples: int) -> None:
+def _print(
+    estimator: _Watched, request: TrainRequest, target: str, accuracy: float, samples: int, report: ProofReport | None
+) -> None:
     rows = out.certificate_rows(estimator.certificate_)
     if not estimator.certificate_.optimal:
         rows["stopped"] = estimator.status_.value
@@ -172,6 +204,8 @@ def _print(estimator: _Watched, request: TrainRequest, target: str, accuracy: fl
     rows["network"] = out.network_row(estimator.network_)
     if estimator.selection_ is not None:
         rows["chosen"] = chosen(estimator.selection_)
+    if report is not None:
+        rows["proof"] = proof_row(report)
     rows["time"] = f"{estimator.seconds_:.2f} s"
     out.show(out.facts(rows))
     card = model_to_dict(estimator, target)["score_card"]

@@ -1,4 +1,4 @@
-"""The command line: `provenn train`, `predict`, `verify`, `report`, `solvers` and `bench`."""
+"""The command line: `provenn train`, `predict`, `verify`, `check`, `report`, `solvers` and `bench`."""
 
 import json
 import os
@@ -125,6 +125,10 @@ def train(
     output: Annotated[
         str | None, typer.Option("--output", "-o", metavar="FILE", help="Write the model here, as JSON.")
     ] = None,
+    proof: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write a proof of the bound here, for provenn check.")
+    ] = None,
+    proof_limit: Annotated[int, typer.Option(metavar="MIB", min=1, help="Largest size of the proof.")] = 64,
     as_json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress line.")] = False,
 ) -> None:
@@ -173,7 +177,8 @@ def train(
         "n_jobs": threads,
         "random_state": seed,
     }
-    run_train(TrainRequest(data, target, tuple(drop or ()), output, options), as_json=as_json, quiet=quiet)
+    request = TrainRequest(data, target, tuple(drop or ()), output, options, proof, proof_limit)
+    run_train(request, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -223,6 +228,24 @@ def verify(
     norms = one_of(norm, ("inf", "1", "2"), "--norm")
     around = Around(radius(at_radius, "--radius"), norms, left_out, time_limit, threads)
     if not run_verify(model, data, around, as_json=as_json):
+        raise typer.Exit(BAD_INPUT)
+
+
+@app.command()
+def check(
+    proof: Annotated[str, typer.Argument(metavar="PROOF", help="Written by train --proof.", show_default=False)],
+    model: Model,
+    data: Data,
+    as_json: Json = False,
+) -> None:
+    """Check the proof of a bound, in exact arithmetic.
+
+    Exit code 0 when the proof is accepted and 1 when not. The checker, provenn/check_proof.py, is a single
+    file that needs nothing but Python: python check_proof.py PROOF MODEL DATA.
+    """
+    from provenn._cli_check import run_check
+
+    if not run_check(proof, model, data, as_json=as_json):
         raise typer.Exit(BAD_INPUT)
 
 
