@@ -11,7 +11,9 @@ from provenn.errors import InfeasibleError, InputError
 from provenn.milp import MILP, Builder, Event, Limits, Terms
 from provenn.status import Status
 from provenn.tame import branch_and_bound, fixed_value
+from provenn.tame._engine import Engine
 from provenn.tame._exact import eliminate, solved, vertex
+from provenn.tame._nodes import CURRENT
 from provenn.tame._simplex import (
     CLOSED,
     OPTIMAL,
@@ -186,3 +188,18 @@ def test_badly_scaled_rows(scale):
     certificate = branch_and_bound(scaled)
     assert certificate.value == branch_and_bound(milp).value
     assert certificate.verify()["optimal"]
+
+
+def test_nodes_that_floats_cannot_solve_are_split_or_given_up(monkeypatch):
+    monkeypatch.setattr("provenn.tame._engine.SLICE", 7)
+    milp, given_up = knapsack(), 0
+    engine = Engine(milp)
+    while engine.step():
+        if engine.counters[CURRENT] >= 0 and given_up < 40:
+            for _ in range(3):
+                engine._stuck()
+            engine._tried, given_up = 0, given_up + 1
+    engine.settle()
+    assert given_up > 5
+    assert float(engine.value) == branch_and_bound(milp).value
+    assert engine.bound == pytest.approx(float(engine.value), abs=1e-6)
