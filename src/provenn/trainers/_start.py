@@ -9,6 +9,7 @@ from provenn.formulations import Problem
 from provenn.losses.logistic import Logistic
 from provenn.milp import Limits
 from provenn.network import Architecture, IntegerNetwork
+from provenn.search import coordinate_search
 from provenn.search.descent import descend
 from provenn.status import Status
 from provenn.trainers._base import Record
@@ -17,6 +18,7 @@ from provenn.trainers.convex import Convex, compile_kernels, prove
 NODES = 20
 EVALUATIONS = 20_000
 PASSES = 100
+VISITS = 500
 SHARE = 0.2
 LONGEST = 300.0
 
@@ -26,7 +28,7 @@ def warm_up(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda
 
     What `deepen_a_single_layer` finds, or else the best network known, descends over single
     parameters, up to a fixed number of evaluations, so that the result does not depend on the
-    clock unless time is short.
+    clock unless time is short. Continuous weights behind a hidden layer are searched along coordinates.
 
     Parameters
     ----------
@@ -42,12 +44,27 @@ def warm_up(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda
     def out_of_time() -> bool:
         return record.elapsed > budget or stopped()
 
+    if problem.architecture.continuous and problem.architecture.hidden:
+        _search_coordinates(record, limits, out_of_time)
+        return
     if not out_of_time():
         make_ready(record)
         deepen_a_single_layer(record, limits, stopped)
     if record.network is not None and not out_of_time():
         rng = np.random.default_rng(limits.seed)
         descend(record.network, problem.value, rng, first_work(problem), out_of_time, record.offer)
+
+
+def _search_coordinates(record: Record, limits: Limits, out_of_time: Callable[[], bool]) -> None:
+    if out_of_time() or not coordinate_search.supported(record.problem):
+        return
+    coordinate_search.compile_kernels()
+    record.began = time.perf_counter()
+    rng = np.random.default_rng(limits.seed)
+    start, units = coordinate_search.start_network(record.problem, rng), sum(record.problem.architecture.hidden)
+    coordinate_search.improve(
+        record.problem, start, rng, work=VISITS * units, stopped=out_of_time, offer=record.offer
+    )  # fmt: skip
 
 
 def first_work(problem: Problem) -> int:

@@ -56,8 +56,7 @@ class Exact(Trainer):
         record = Record(problem, on_progress)
         try:
             record.begin(start)
-            if not problem.architecture.continuous:
-                warm_up(record, limits)
+            warm_up(record, limits)
             proof = MilpProof(self.solver, record).run(limits)
         except KeyboardInterrupt:
             return record.finish(Status.INTERRUPTED, None)
