@@ -1,0 +1,187 @@
+"""Exact arithmetic: sparse rational elimination, exact points, short exact duals."""
+
+from fractions import Fraction
+from math import lcm
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from provenn.errors import SolverError
+from provenn.milp import MILP
+from provenn.tame._simplex import (
+    OPTIMAL,
+    Floats,
+    Integers,
+    Tableau,
+    duals,
+    minimise,
+    place,
+    refactor,
+    sit,
+    slack_basis,
+)
+
+Rationals = list[Fraction]
+Row = dict[int, Fraction]
+
+
+def eliminate(rows: list[Row], right: Rationals) -> Rationals | None:
+    """Solve a square sparse system exactly by Gauss-Jordan, shortest rows first; None if it is singular.
+
+    Examples
+    --------
+    >>> eliminate([{0: Fraction(2), 1: Fraction(1)}, {1: Fraction(4)}], [Fraction(1), Fraction(2)])
+    [Fraction(1, 4), Fraction(1, 2)]
+    """
+    rows, right = [dict(row) for row in rows], list(right)
+    left = set(range(len(rows)))
+    pivots: dict[int, int] = {}
+    while left:
+        i = min(left, key=lambda k: len(rows[k]))
+        left.remove(i)
+        if not rows[i]:
+            return None
+        j = min(rows[i], key=lambda k: rows[i][k].denominator + abs(rows[i][k].numerator))
+        pivots[j] = i
+        for k in left:
+            if j in rows[k]:
+                right[k] -= rows[k][j] / rows[i][j] * right[i]
+                _subtract(rows[k], rows[i], rows[k][j] / rows[i][j])
+    return _substitute(rows, right, pivots)
+
+
+def _subtract(target: Row, source: Row, factor: Fraction) -> None:
+    for j, value in source.items():
+        rest = target.get(j, Fraction(0)) - factor * value
+        if rest:
+            target[j] = rest
+        else:
+            del target[j]
+
+
+def _substitute(rows: list[Row], right: Rationals, pivots: dict[int, int]) -> Rationals:
+    """Read the unknowns off an echelon form, the last pivot first."""
+    x: dict[int, Fraction] = {}
+    for j, i in reversed(pivots.items()):
+        known = sum((value * x[k] for k, value in rows[i].items() if k != j), Fraction(0))
+        x[j] = (right[i] - known) / rows[i][j]
+    return [x[j] for j in range(len(rows))]
+
+
+def _entries(A: sparse.csr_matrix, i: int) -> list[tuple[int, Fraction]]:
+    span = slice(A.indptr[i], A.indptr[i + 1])
+    return [(int(j), Fraction(float(v))) for j, v in zip(A.indices[span], A.data[span], strict=True)]
+
+
+def dense(milp: MILP) -> Floats:
+    """Return the matrix as a contiguous dense array."""
+    return np.ascontiguousarray(milp.A.toarray(), dtype=np.float64)
+
+
+def solved(milp: MILP, lower: Floats, upper: Floats) -> Tableau | None:
+    """Return an optimal tableau for the columns' bounds, integrality dropped; None without a point."""
+    A = dense(milp)
+    tab = slack_basis(A, milp.c)
+    low, high = np.concatenate([lower, milp.row_lower]), np.concatenate([upper, milp.row_upper])
+    for _ in range(3):
+        sit(tab.nonbasic, tab.d, tab.at, low, high)
+        place(tab.T, tab.at, tab.value)
+        status, row, *_ = minimise(tab, low, high, np.inf, 50_000)
+        if row >= 0:
+            return None
+        if status == OPTIMAL and _fits(milp, tab):
+            return tab
+        refactor(tab, A, milp.c)
+    raise SolverError("the linear program could not be solved in floats: scale its rows to entries near 1")
+
+
+def closing_duals(milp: MILP, lower: Floats, upper: Floats, cutoff: float) -> Floats:
+    """Return duals of the rows that bound an infeasible program by at least the cutoff, up to rounding."""
+    tab, y = slack_basis(dense(milp), milp.c), np.zeros(milp.n_rows)
+    low, high = np.concatenate([lower, milp.row_lower]), np.concatenate([upper, milp.row_upper])
+    sit(tab.nonbasic, tab.d, tab.at, low, high)
+    place(tab.T, tab.at, tab.value)
+    _, row, sign, t, _ = minimise(tab, low, high, cutoff, 50_000)
+    duals(tab.T, tab.basic, tab.nonbasic, tab.d, row, sign, t, y)
+    return y
+
+
+def _fits(milp: MILP, tab: Tableau) -> bool:
+    """Whether rounding has left the rows' activities as they are."""
+    x = np.zeros(milp.n_columns + milp.n_rows)
+    x[tab.basic], x[tab.nonbasic] = tab.value, tab.at
+    activity = milp.A @ x[: milp.n_columns]
+    return bool(
+        np.all(np.abs(activity - x[milp.n_columns :]) <= 1e-9 * (1 + abs(milp.A) @ np.abs(x[: milp.n_columns])))
+    )
+
+
+def vertex(milp: MILP, tab: Tableau) -> Rationals | None:
+    """Return the exact point of a basis; None where the basis is singular."""
+    n = milp.n_columns
+    x = {int(k): Fraction(float(v)) for k, v in zip(tab.nonbasic, tab.at, strict=True)}
+    unknown = sorted(int(k) for k in tab.basic if k < n)
+    number = {k: i for i, k in enumerate(unknown)}
+    rows, right = [], []
+    for i in sorted(int(k) - n for k in tab.nonbasic if k >= n):
+        entries = _entries(milp.A, i)
+        rows.append({number[j]: v for j, v in entries if j in number})
+        right.append(x[n + i] - sum((v * x[j] for j, v in entries if j not in number), Fraction(0)))
+    found = eliminate(rows, right)
+    if found is None:
+        return None
+    x.update(zip(unknown, found, strict=True))
+    return [x[j] for j in range(n)]
+
+
+def basis_duals(milp: MILP, basic: Integers, nonbasic: Integers) -> dict[int, Fraction] | None:
+    """Return the exact duals of a basis by row, ``A_RS' y = c_S``; None where the basis is singular."""
+    n = milp.n_columns
+    columns = sorted(int(k) for k in basic if k < n)
+    active = sorted(int(k) - n for k in nonbasic if k >= n)
+    number = {j: k for k, j in enumerate(columns)}
+    rows: list[Row] = [{} for _ in columns]
+    for k, i in enumerate(active):
+        for j, v in _entries(milp.A, i):
+            if j in number:
+                rows[number[j]][k] = v
+    y = eliminate(rows, [Fraction(float(milp.c[j])) for j in columns])
+    return None if y is None else dict(zip(active, y, strict=True))
+
+
+def best_point(milp: MILP, integers: Floats) -> Rationals | None:
+    """Return an exact optimal point with these integers, or None where floats find none."""
+    whole = np.rint(integers)
+    if milp.integer.all():
+        return [Fraction(int(v)) for v in whole]
+    lower, upper = (np.where(milp.integer, whole, bound) for bound in (milp.col_lower, milp.col_upper))
+    tab = solved(milp, lower, upper)
+    return None if tab is None else vertex(milp, tab)
+
+
+def exact_value(milp: MILP, x: Rationals) -> Fraction | None:
+    """Return the objective of a point, or None where it is not feasible, exactly."""
+    for low, v, high, whole in zip(milp.col_lower, x, milp.col_upper, milp.integer, strict=True):
+        if (whole and v.denominator != 1) or v < Fraction(float(low)) or v > Fraction(float(high)):
+            return None
+    for i in range(milp.n_rows):
+        activity = sum((v * x[j] for j, v in _entries(milp.A, i)), Fraction(0))
+        if activity < milp.row_lower[i] or activity > milp.row_upper[i]:
+            return None
+    terms = (Fraction(float(milp.c[j])) * x[j] for j in np.flatnonzero(milp.c))
+    return sum(terms, Fraction(float(milp.offset)))
+
+
+def near_rationals(y: NDArray[np.float64], most: int = 4096) -> Rationals | None:
+    """Return the simple fractions that floats stand for, or None where one stands for none.
+
+    Examples
+    --------
+    >>> near_rationals(np.array([1 / 3, 0.25 + 1e-16]))
+    [Fraction(1, 3), Fraction(1, 4)]
+    """
+    simple = [Fraction(float(v)).limit_denominator(most) for v in y]
+    if any(abs(float(s) - v) > 1e-9 * (1 + abs(v)) for s, v in zip(simple, y, strict=True)):
+        return None
+    return simple if lcm(*(s.denominator for s in simple)) < 2**64 else None
