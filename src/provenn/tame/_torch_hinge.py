@@ -86,7 +86,7 @@ class Moving(Dataset):
     """Samples whose features will move: none counts as constant, equal samples are not merged."""
 
     @property
-    def live(self) -> NDArray[np.bool_]:  # type: ignore[override]
+    def live(self) -> NDArray[np.bool_]:
         """All features."""
         return np.ones(self.n_features, dtype=np.bool_)
 

@@ -118,7 +118,7 @@ class BinaryLayer(Module):
         """Return weights and biases as arrays; zeros where there are no biases."""
         W, b = self.parameters_quantised()
         biases = torch.zeros(self.dense.n_out) if b is None else b
-        return tuple(part.detach().cpu().numpy().astype(np.int64) for part in (W, biases))  # type: ignore[return-value]
+        return tuple(part.detach().cpu().numpy().astype(np.int64) for part in (W, biases))
 
     def assign(self, weights: Any, biases: Any = None) -> "BinaryLayer":
         """Set the latent parameters to given integers, and return the layer."""
