@@ -10,6 +10,7 @@ import numpy as np
 from provenn.formulations import Problem
 from provenn.formulations.neuron_count import NeuronCount
 from provenn.formulations.sparsity import Sparsity
+from provenn.losses._worst_case import WorstCase
 from provenn.losses.logistic import Logistic
 from provenn.losses.max_correct import MaxCorrect
 from provenn.milp import Limits
@@ -85,7 +86,8 @@ class Primal:
     def _start(self, stopped: Stopped) -> None:
         """Offer a first network."""
         problem = self.record.problem
-        if problem.architecture.continuous and problem.architecture.hidden:
+        nominal = not isinstance(problem.loss, WorstCase)
+        if problem.architecture.continuous and problem.architecture.hidden and nominal:
             rng = np.random.default_rng([self.limits.seed, self.number])
             self.record.offer(coordinate_search.start_network(problem, rng))
         else:

@@ -6,14 +6,15 @@ from collections.abc import Callable
 import numpy as np
 
 from provenn.formulations import Problem
+from provenn.losses._worst_case import WorstCase
 from provenn.losses.logistic import Logistic
 from provenn.milp import Limits
 from provenn.network import Architecture, IntegerNetwork
 from provenn.search import coordinate_search
 from provenn.search.descent import descend
 from provenn.status import Status
+from provenn.trainers import convex, robust_convex
 from provenn.trainers._base import Record
-from provenn.trainers.convex import Convex, compile_kernels, prove
 
 NODES = 20
 EVALUATIONS = 20_000
@@ -75,13 +76,13 @@ def first_work(problem: Problem) -> int:
 
 def make_ready(record: Record) -> None:
     """Compile or load what the start needs, and set the record's clock, which does not count it."""
-    if _single_layer(record.problem) is not None or Convex.obstacle(record.problem) is None:
-        compile_kernels()
+    if _single_layer(record.problem) is not None or convex.Convex.obstacle(record.problem) is None:
+        convex.compile_kernels()
         record.began = time.perf_counter()
 
 
 def deepen_a_single_layer(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False) -> None:
-    """Train a network without hidden layers and offer it with more layers behind it.
+    """Train a network without hidden layers, robust where the loss is, and offer it with more layers behind it.
 
     Its neurons become the first units of the first hidden layer, and later layers hand on whether
     they fire. Nothing happens where the architecture has no room for that.
@@ -92,7 +93,7 @@ def deepen_a_single_layer(record: Record, limits: Limits, stopped: Callable[[], 
     single = Record(flat)
     single.begin(None)
     short = Limits(SHARE / 2 * limits.seconds, NODES, threads=limits.threads, seed=limits.seed)
-    proof = prove(single, short, stopped)
+    proof = (robust_convex if isinstance(flat.loss, WorstCase) else convex).prove(single, short, stopped)
     if proof.status is Status.INTERRUPTED and not stopped():
         raise KeyboardInterrupt
     deep = None if single.network is None else _deepened(single.network, record.problem.architecture)
@@ -108,8 +109,11 @@ def _single_layer(problem: Problem) -> Problem | None:
         return None
     first = shape.layers[0]
     flat = Architecture.build(shape.n_features, shape.n_classes, (), first.weights, first.bias, shape.n_outputs)
+    if isinstance(problem.loss, WorstCase):
+        robust = Problem(flat, problem.dataset, WorstCase(Logistic(), problem.loss.radius, problem.loss.norm))
+        return robust if robust_convex.RobustConvex.obstacle(robust) is None else None
     single = Problem(flat, problem.dataset, Logistic())
-    return single if Convex.obstacle(single) is None else None
+    return single if convex.Convex.obstacle(single) is None else None
 
 
 def _deepened(flat: IntegerNetwork, shape: Architecture) -> IntegerNetwork | None:
