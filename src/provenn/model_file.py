@@ -296,7 +296,7 @@ def _option(name: str, value: Any) -> Any:
         return {label: weight for label, weight in value}
     if name in ("weight_bound", "bias_bound") and isinstance(value, dict):
         return IntegerDomain(**value)
-    if value == "inf":
+    if value == "inf" and name != "robust_norm":
         return math.inf
     if isinstance(value, list):
         return tuple(value)
