@@ -128,7 +128,7 @@ def plot(found: dict[str, list[dict[str, list[float]]]], path: Path) -> None:
         ax.set_title(f"{curve} accuracy", fontsize=10)
         ax.set_xlabel("largest change of a scaled feature")
     axes[0].set_ylabel("test accuracy, %")
-    axes[0].legend(fontsize=8, frameon=False)
+    axes[-1].legend(fontsize=8, frameon=False, loc="lower left")
     figure.savefig(path)
 
 
