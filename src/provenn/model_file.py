@@ -277,10 +277,11 @@ def _plain_option(name: str, value: Any) -> Any:
 
 
 def _plain_mapping(name: str, value: dict[Any, Any]) -> Any:
-    """Return class weights as pairs, whose labels keep their types, and feature signs as a mapping."""
+    """Return class weights as pairs, whose labels keep their types, radii and feature signs as mappings."""
     if name == "class_weight":
         return [[_plain_value(label), float(weight)] for label, weight in value.items()]
-    return {str(key): int(sign) for key, sign in value.items()}
+    number = float if name == "robust_radius" else int
+    return {str(key): number(entry) for key, entry in value.items()}
 
 
 def _plain_value(value: Any) -> Any:
