@@ -6,6 +6,7 @@ from threading import Event
 
 from provenn.errors import CapabilityError, MissingDependencyError, OverflowRiskError, SolverError
 from provenn.formulations import Problem
+from provenn.losses._worst_case import WorstCase
 from provenn.milp import Limits
 from provenn.solvers import Solver
 from provenn.status import Status
@@ -129,7 +130,8 @@ def _default(problem: Problem) -> list[Solver]:
 
 def _counts(problem: Problem) -> bool:
     """Whether the loss counts samples or outputs."""
-    return problem.loss.additive(problem.architecture) and not problem.loss.convex
+    loss = problem.loss.loss if isinstance(problem.loss, WorstCase) else problem.loss
+    return loss.additive(problem.architecture) and not loss.convex
 
 
 def _groups_help(problem: Problem, limits: Limits) -> bool:
