@@ -10,8 +10,11 @@ from provenn.losses.min_hinge import MinHinge
 from provenn.milp.lower import big_m
 from provenn.network import Architecture, Dataset, IntegerDomain, IntegerNetwork
 from provenn.tame import branch_and_bound
-from provenn.tame._torch_hinge import PricedHinge
 from provenn.testing.toys import all_networks, optimum
+
+pytest.importorskip("torch")
+
+from provenn.tame._torch_hinge import PricedHinge  # noqa: E402
 
 
 def training(n: int, loss: Loss, noise: int = 0) -> Problem:
