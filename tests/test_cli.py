@@ -23,7 +23,7 @@ from provenn.errors import InfeasibleError, NoAnswerError, SolverError
 from provenn.tables import read_table, split_target
 
 BREAST = "sklearn:breast_cancer"
-COMMANDS = ("train", "predict", "verify", "report", "solvers", "bench")
+COMMANDS = ("train", "predict", "check", "verify", "report", "solvers", "bench")
 TRAIN_KEYS = {
     "status", "loss", "bound", "gap", "optimal", "proved_by", "train_accuracy", "seconds", "nonzeros", "size_bits",
     "model",

@@ -14,7 +14,7 @@ from provenn.testing.toys import all_networks, optimum
 
 pytest.importorskip("torch")
 
-from provenn.tame._torch_hinge import PricedHinge  # noqa: E402
+from provenn.tame._torch_hinge import PricedHinge
 
 
 def training(n: int, loss: Loss, noise: int = 0) -> Problem:
