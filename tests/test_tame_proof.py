@@ -12,11 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import provenn.tame._check_milp as checker
+from provenn import check_proof as checker
+from provenn.check_proof import RejectedError, check_milp, problem_hash
+from provenn.cli import main
 from provenn.errors import ModelFileError
 from provenn.milp import MILP, Builder, Limits, Terms
+from provenn.milp.read import read_mps
+from provenn.milp.write import write_mps
 from provenn.tame import DualCertificate, branch_and_bound
-from provenn.tame._check_milp import ProofError, check_milp, problem_hash
 
 Proof = dict[str, Any]
 
@@ -265,7 +268,7 @@ HARMLESS = [nothing, spare_dual, scaled_duals, reordered_duals, weaker_bound, fi
 def test_tampering_is_refused(proof: Proof, edit: Callable[[Proof], None]) -> None:
     edited = copy.deepcopy(proof)
     edit(edited)
-    with pytest.raises(ProofError):
+    with pytest.raises(RejectedError):
         check_milp(edited, proof["problem"] if edit is continuous_made_integer else None)
 
 
@@ -292,7 +295,7 @@ def test_random_edits_never_raise_the_bound_above_the_optimum(proof: Proof) -> N
             part[k][2][int(rng.integers(len(part[k][2])))] += int(rng.integers(-50, 50))
         try:
             shown = check_milp(edited)
-        except ProofError:
+        except RejectedError:
             continue
         accepted += 1
         assert shown["bound"] <= optimum
@@ -302,7 +305,7 @@ def test_random_edits_never_raise_the_bound_above_the_optimum(proof: Proof) -> N
 def test_the_proof_of_one_problem_is_refused_for_another(proof: Proof) -> None:
     other = branch_and_bound(mixed(1)).to_dict()
     assert check_milp(other, other["problem"])["optimal"]
-    with pytest.raises(ProofError, match="another problem"):
+    with pytest.raises(RejectedError, match="another problem"):
         check_milp(proof, other["problem"])
 
 
@@ -356,3 +359,24 @@ def test_infeasible_models_have_proofs() -> None:
     certificate = branch_and_bound(builder.build())
     assert certificate.value is None
     assert certificate.verify()["infeasible"]
+
+
+def test_the_command_checks_programs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, same, other = (tmp_path / name for name in ("p.json", "same.mps", "other.mps"))
+    write_mps(mixed(), same)
+    write_mps(mixed(1), other)
+    proof = branch_and_bound(read_mps(same)[0]).to_dict()
+    path.write_text(json.dumps(proof))
+    assert main(["check", str(path)]) == 0
+    assert main(["check", str(path), str(same), "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (shown["optimal"], Fraction(shown["value"])) == (True, Fraction(*proof["value"]))
+    assert main(["check", str(path), str(other)]) == 1
+    assert "another problem" in capsys.readouterr().err
+    proof = {**proof, "bound": [proof["bound"][0] + 1, proof["bound"][1]]}
+    path.write_text(json.dumps(proof))
+    assert main(["check", str(path)]) == 1
+    assert checker.main([str(path)]) == 1
+    path.write_text(json.dumps({**proof, "kind": "convex"}))
+    assert main(["check", str(path)]) == 1
+    assert "name the model file" in capsys.readouterr().err

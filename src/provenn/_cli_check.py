@@ -12,11 +12,13 @@ from provenn import check_proof
 from provenn.errors import InputError, ModelFileError
 from provenn.formulations import Problem
 from provenn.milp import Limits
+from provenn.milp.read import read_mps
 from provenn.model_file import load_model
 from provenn.network import Dataset, IntegerNetwork
 from provenn.network.files import read_json
 from provenn.proofs import ProofReport, merged_data, obstacle, write_proof
 from provenn.tables import labels_of, read_table
+from provenn.tame import problem_data, ready
 from provenn.verification import class_index
 
 LEAST_SECONDS = 10.0
@@ -57,16 +59,9 @@ def proof_dict(report: ProofReport) -> dict[str, Any]:
     return {**asdict(report), "written": report.written}
 
 
-def run_check(proof: str, model: str, data: str, *, as_json: bool) -> bool:
+def run_check(proof: str, model: str | None, data: str | None, *, as_json: bool) -> bool:
     """Check a proof and say whether it is accepted; see `provenn check --help`."""
-    for path in (proof, model):
-        read_json(path)
-    if Path(data).suffix.lower() in (".csv", ".txt", ".tsv"):
-        if not Path(data).is_file():
-            raise InputError(f"there is no file {data}")
-        found = check_proof.check_files(proof, model, data)
-    else:
-        found = _checked(proof, model, data)
+    found = _found(proof, model, data)
     if as_json:
         out.print_json(found)
     else:
@@ -74,6 +69,30 @@ def run_check(proof: str, model: str, data: str, *, as_json: bool) -> bool:
     if not found["accepted"]:
         out.error_console().print(f"provenn: {proof} is rejected: {found['reason']}", markup=False, soft_wrap=True)
     return bool(found["accepted"])
+
+
+def _found(proof: str, model: str | None, data: str | None) -> dict[str, Any]:
+    """Return the verdict on a proof with the files that its kind needs."""
+    if read_json(proof).get("kind") == "milp":
+        return check_proof.check_files(proof) if model is None else _same_program(proof, model)
+    if model is None or data is None:
+        raise InputError(f"{proof} is no proof of a mixed-integer program: name the model file and the data too")
+    read_json(model)
+    if Path(data).suffix.lower() in (".csv", ".txt", ".tsv"):
+        if not Path(data).is_file():
+            raise InputError(f"there is no file {data}")
+        return check_proof.check_files(proof, model, data)
+    return _checked(proof, model, data)
+
+
+def _same_program(proof: str, model: str) -> dict[str, Any]:
+    """Check that a proof is of the program in a file, besides the proof."""
+    program = problem_data(ready(read_mps(model)[0]))
+    try:
+        told = json.loads(Path(proof).read_text("utf-8"), **check_proof.WHOLE)
+        return {"accepted": True, **check_proof.told(check_proof.check_milp(told, program))}
+    except check_proof.RejectedError as error:
+        return {"accepted": False, "reason": str(error)}
 
 
 def _checked(proof: str, model: str, data: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import math
 import struct
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
 from operator import mul
@@ -387,7 +387,7 @@ class Tree:
         demand(not boxes, "the tree leaves boxes open")
 
 
-# --- The problem of a model on data, the kinds of proofs, the verdict. ---
+# --- Kind "convex": the neurons of a network without hidden layers. ---
 
 
 def neurons(model: Json, data: Data) -> tuple[list[Neuron], Fraction]:
@@ -455,6 +455,245 @@ def check_convex(proof: Json, model: Json, data: Data) -> Json:
     return {"loss": loss, "bound": sum(part["bound"] for part in proof["outputs"]), "unit": str(unit)}
 
 
+# --- Mixed-integer programs. ---
+#
+# Minimise c x + offset subject to L <= A x <= U and l <= x <= u, some columns integer. All numbers are integers over a
+# power of two. A tree of splits of integer columns covers all points: left x_j <= v, right x_j >= v + 1. In the box of
+# a leaf any vector y, with r = c - A' y, bounds the objective from below by
+# g = sum_i y_i side_i + sum_j min(r_j l_j, r_j u_j) + offset, where a positive y_i takes the lower side of its row and
+# a negative one the upper. The least g of all leaves bounds the optimum.
+
+
+def check_milp(proof: Json, problem: Json | None = None) -> Json:
+    """Check a proof of kind "milp"; return what it shows.
+
+    Parameters
+    ----------
+    proof : dict
+        As read from JSON.
+    problem : dict, optional
+        The problem that must have been proven, if not the one in the proof.
+
+    Returns
+    -------
+    dict
+        "value": Fraction or None, the objective of the proof's point; "bound": Fraction, at most the
+        objective of any point; "optimal": whether they are equal; "infeasible": whether there is no
+        point; "leaves": their number.
+
+    Raises
+    ------
+    RejectedError
+    """
+    try:
+        return check_program(proof, problem)
+    except RejectedError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+        raise RejectedError(f"the proof is damaged: {type(error).__name__}: {error}") from error
+
+
+def problem_hash(problem: Json) -> str:
+    """Return the SHA-256 of a problem's data."""
+    text = json.dumps(problem, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def check_program(proof: Json, problem: Json | None) -> Json:
+    """Check as `check_milp` does, with the errors of damaged proofs."""
+    for key, known in (("format", "provenn-proof"), ("version", 1), ("kind", "milp")):
+        demand(proof[key] == known and type(proof[key]) is type(known), f"{key} is not {known!r}")
+    data = proof["problem"]
+    demand(problem is None or problem == data, "the proof is of another problem")
+    demand(proof["hash"] == problem_hash(data), "the hash is not that of the problem in the proof")
+    model = Program(data)
+    bound, claimed = fraction(proof["bound"]), proof["value"]
+    leaves = check_leaves(model, proof["tree"], [Dual(model, dual) for dual in proof["duals"]], bound)
+    value = None
+    if claimed is None:
+        demand(proof["x"] is None, "a point without a value")
+    else:
+        value = model.value(proof["x"])
+        demand(value == fraction(claimed), "the point's objective is not the claimed value")
+        demand(value >= bound, "the bound is above the value")
+    infeasible = bound > model.largest()
+    return {
+        "value": value,
+        "bound": bound,
+        "optimal": value == bound,
+        "infeasible": infeasible,
+        "leaves": leaves,
+    }
+
+
+def integer(value: Any) -> int:
+    """Return what must be an integer."""
+    demand(type(value) is int, f"{value!r} is no integer")
+    number: int = value
+    return number
+
+
+def integers(values: Any, length: int) -> list[int]:
+    """Return what must be a list of so many integers."""
+    demand(type(values) is list and len(values) == length, f"a list does not have {length} entries")
+    demand(all(type(v) is int for v in values), "a list has entries that are no integers")
+    whole: list[int] = values
+    return whole
+
+
+def sides(values: Any, length: int) -> list[int | None]:
+    """Return what must be a list of so many integers or nulls."""
+    demand(type(values) is list and len(values) == length, f"a list does not have {length} entries")
+    demand(all(v is None or type(v) is int for v in values), "a bound is neither integer nor null")
+    bounds: list[int | None] = values
+    return bounds
+
+
+def fraction(pair: Any) -> Fraction:
+    """Return the fraction of a pair of integers."""
+    numerator, denominator = integers(pair, 2)
+    demand(denominator > 0, "a denominator is not positive")
+    return Fraction(numerator, denominator)
+
+
+class Program:
+    """The problem; numbers count units of ``1 / unit``, a power of two."""
+
+    def __init__(self, data: Json) -> None:
+        shift, self.n, self.m = integer(data["shift"]), integer(data["columns"]), integer(data["rows"])
+        demand(shift >= 0 and self.n >= 0 and self.m >= 0, "a size is negative")
+        self.unit = 1 << shift
+        self.c = integers(data["c"], self.n)
+        self.offset = integer(data["offset"])
+        self.row_lower, self.row_upper = sides(data["row_lower"], self.m), sides(data["row_upper"], self.m)
+        lower, upper = sides(data["col_lower"], self.n), sides(data["col_upper"], self.n)
+        self.integer = integers(data["integer"], self.n)
+        self.A = self._rows(data["A"])
+        self.lower = [self._inward(v, k, -1) for v, k in zip(lower, self.integer, strict=True)]
+        self.upper = [self._inward(v, k, 1) for v, k in zip(upper, self.integer, strict=True)]
+
+    def _rows(self, rows: Any) -> list[list[tuple[int, int]]]:
+        demand(type(rows) is list and len(rows) == self.m, "the matrix has another number of rows")
+        pairs = []
+        for columns, values in rows:
+            integers(values, len(integers(columns, len(columns))))
+            demand(all(0 <= j < self.n for j in columns), "an entry is outside the matrix")
+            pairs.append(list(zip(columns, values, strict=True)))
+        return pairs
+
+    def _inward(self, bound: int | None, whole: int, side: int) -> int:
+        """Finite bound, rounded to a whole number inwards for integer columns."""
+        if bound is None:
+            raise RejectedError("a column has no finite bound")
+        return side * ((side * bound) // self.unit * self.unit) if whole else bound
+
+    def largest(self) -> Fraction:
+        """Return the largest objective in the columns' bounds."""
+        total = sum(max(c * low, c * up) for c, low, up in zip(self.c, self.lower, self.upper, strict=True))
+        return Fraction(total + self.offset * self.unit, self.unit**2)
+
+    def value(self, point: Any) -> Fraction:
+        """Objective of a point, which must satisfy everything exactly."""
+        denominator = integer(point["denominator"])
+        x = integers(point["x"], self.n)
+        demand(denominator > 0, "the point's denominator is not positive")
+        for v, low, up, kind in zip(x, self.lower, self.upper, self.integer, strict=True):
+            demand(low * denominator <= v * self.unit <= up * denominator, "the point is outside a column's bounds")
+            demand(not kind or v % denominator == 0, "an integer column is not whole at the point")
+        for row, below, above in zip(self.A, self.row_lower, self.row_upper, strict=True):
+            activity = sum(a * x[j] for j, a in row)
+            demand(below is None or below * denominator <= activity, "the point breaks the lower side of a row")
+            demand(above is None or activity <= above * denominator, "the point breaks the upper side of a row")
+        total = sum(c * v for c, v in zip(self.c, x, strict=True))
+        return Fraction(total + self.offset * denominator, self.unit * denominator)
+
+
+class Dual:
+    """One vector y over its denominator, and the bound that it gives in the root's box.
+
+    `scale` times a bound is an integer, so leaves only add what their splits change.
+    """
+
+    def __init__(self, model: Program, dual: Any) -> None:
+        denominator, rows, numerators = dual
+        demand(integer(denominator) > 0, "a denominator is not positive")
+        integers(numerators, len(integers(rows, len(rows))))
+        demand(len(set(rows)) == len(rows), "a dual names a row twice")
+        reduced = {j: c * denominator for j, c in enumerate(model.c) if c}
+        total = model.offset * model.unit * denominator
+        for i, y in zip(rows, numerators, strict=True):
+            demand(0 <= i < model.m, "a dual names a row that does not exist")
+            if y:
+                side = model.row_lower[i] if y > 0 else model.row_upper[i]
+                if side is None:
+                    raise RejectedError("a dual has the sign of a side that its row does not have")
+                total += y * side * model.unit
+                for j, a in model.A[i]:
+                    reduced[j] = reduced.get(j, 0) - y * a
+        self.reduced = reduced
+        self.scale = model.unit * model.unit * denominator
+        self.root = total + sum(r * (model.lower[j] if r > 0 else model.upper[j]) for j, r in reduced.items())
+
+    def bound(self, model: Program, box: dict[int, tuple[int, int]]) -> int:
+        """Return `scale` times the bound in a box, given by the columns that differ from the root's."""
+        total = self.root
+        for j, (low, up) in box.items():
+            r = self.reduced.get(j, 0)
+            total += r * (low - model.lower[j]) if r > 0 else r * (up - model.upper[j])
+        return total
+
+
+def check_leaves(model: Program, tree: Any, duals: list[Dual], bound: Fraction) -> int:
+    """Every leaf's dual must reach the bound; return the number of leaves."""
+    need = [-(-bound.numerator * dual.scale // bound.denominator) for dual in duals]
+    leaves = 0
+    for number, reached in leaf_bounds(model, tree, duals):
+        demand(reached is None or reached >= need[number], f"leaf {leaves} does not reach the bound")
+        leaves += 1
+    return leaves
+
+
+def leaf_bounds(model: Program, tree: Any, duals: list[Dual]) -> Iterator[tuple[int, int | None]]:
+    """Each leaf's dual and its scaled bound, None in an empty box; nodes come in the order root, left, right."""
+    demand(type(tree) is list, "the tree is no list")
+    boxes: list[dict[int, tuple[int, int]]] = [{}]
+    for node in tree:
+        demand(bool(boxes), "the tree has nodes after its last leaf")
+        box = boxes.pop()
+        if type(node) is list:
+            boxes.extend(split_box(model, node, box))
+            continue
+        number = integer(node)
+        demand(0 <= number < len(duals), "a leaf names a dual that does not exist")
+        empty = any(low > up for low, up in box.values())
+        yield number, None if empty else duals[number].bound(model, box)
+    demand(not boxes, "the tree does not cover all points: leaves are missing")
+
+
+def least_bound(problem: Json, tree: list[Any], duals: list[Any]) -> Fraction:
+    """Return the bound that a tree proves: the least of all leaves."""
+    model = Program(problem)
+    counted = [Dual(model, dual) for dual in duals]
+    least: dict[int, int] = {}
+    for number, reached in leaf_bounds(model, tree, counted):
+        if reached is not None and reached < least.get(number, reached + 1):
+            least[number] = reached
+    return min(Fraction(reached, counted[number].scale) for number, reached in least.items())
+
+
+def split_box(model: Program, node: Any, box: dict[int, tuple[int, int]]) -> list[dict[int, tuple[int, int]]]:
+    """Return the boxes right and left of a split."""
+    j, v = integers(node, 2)
+    demand(0 <= j < model.n and bool(model.integer[j]), "a split of a column that is not integer")
+    low, up = box.get(j, (model.lower[j], model.upper[j]))
+    left = {**box, j: (low, min(up, v * model.unit))}
+    right = {**box, j: (max(low, (v + 1) * model.unit), up)}
+    return [right, left]
+
+
+# --- The kinds of proofs, the verdict. ---
+
+
 KINDS: dict[str, Callable[[Json, Json, Data], Json]] = {"convex": check_convex}
 
 
@@ -490,11 +729,18 @@ def whole(text: str) -> int:
 WHOLE: Json = {"parse_float": whole, "parse_constant": whole}
 
 
-def check_files(proof: str, model: str, data: str) -> Json:
-    """Check a proof in files; return the verdict, with the reason where it is rejected."""
+def check_files(proof: str, model: str | None = None, data: str | None = None) -> Json:
+    """Check a proof in files; return the verdict, with the reason where it is rejected.
+
+    The proof of a mixed-integer program holds all that it takes; those of networks need the model and the data.
+    """
     try:
-        found, network = json.loads(Path(proof).read_text("utf-8"), **WHOLE), json.loads(Path(model).read_text("utf-8"))
-        table = read_csv(Path(data).read_text("utf-8-sig"), "\t" if data.lower().endswith(".tsv") else None)
+        found = json.loads(Path(proof).read_text("utf-8"), **WHOLE)
+        if found["kind"] == "milp":
+            return {"accepted": True, **told(check_milp(found))}
+        demand(model is not None and data is not None, "the proof of a network needs the model file and the data")
+        network, text = json.loads(Path(model or "").read_text("utf-8")), Path(data or "").read_text("utf-8-sig")
+        table = read_csv(text, "\t" if str(data).lower().endswith(".tsv") else None)
         return {"accepted": True, **check(found, network, table=table)}
     except RejectedError as error:
         return {"accepted": False, "reason": str(error)}
@@ -511,10 +757,21 @@ def check_files(proof: str, model: str, data: str) -> Json:
         return {"accepted": False, "reason": f"a file is damaged or unreadable: {type(error).__name__}: {error}"}
 
 
+def told(shown: Json) -> Json:
+    """Return what `check_milp` shows, with fractions as text, for JSON."""
+    return {name: str(value) if isinstance(value, Fraction) else value for name, value in shown.items()}
+
+
 def verdict(found: Json) -> str:
     """Say the verdict in a sentence."""
     if not found["accepted"]:
         return f"REJECTED: {found['reason']}"
+    if "leaves" in found:
+        if found["infeasible"]:
+            return "ACCEPTED: the program has no point"
+        value, bound = (v if v is None else float(Fraction(v)) for v in (found["value"], found["bound"]))
+        least = f"no point of the program has an objective below {bound:.9g}"
+        return f"ACCEPTED: {'optimal, ' * found['optimal']}the value is {value}, and {least}"
     loss, bound = (float(found[name] * Fraction(found["unit"])) for name in ("loss", "bound"))
     less = "" if found["confirms_certificate"] else "; the model's certificate claims more"
     best = "optimal, " if found["optimal"] else ""
@@ -524,8 +781,9 @@ def verdict(found: Json) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the files named on the command line; return 0 when the proof is accepted, else 1."""
     parser = argparse.ArgumentParser(description="Check a proof of provenn in exact arithmetic.")
-    for name, text in (("proof", "the proof"), ("model", "the model file"), ("data", "the training data, CSV")):
-        parser.add_argument(name, help=text)
+    parser.add_argument("proof", help="the proof")
+    parser.add_argument("model", nargs="?", help="the model file, for proofs of networks")
+    parser.add_argument("data", nargs="?", help="the training data, CSV, for proofs of networks")
     parser.add_argument("--json", action="store_true", help="print the verdict as JSON")
     given = parser.parse_args(arguments)
     found = check_files(given.proof, given.model, given.data)

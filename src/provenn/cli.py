@@ -234,14 +234,20 @@ def verify(
 @app.command()
 def check(
     proof: Annotated[str, typer.Argument(metavar="PROOF", help="Written by train --proof.", show_default=False)],
-    model: Model,
-    data: Data,
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="The model file, or for a MIP an MPS file.", show_default=False),
+    ] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="The training data, for a model.", show_default=False)
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Check the proof of a bound, in exact arithmetic.
 
     Exit code 0 when the proof is accepted and 1 when not. The checker, provenn/check_proof.py, is a single
-    file that needs nothing but Python: python check_proof.py PROOF MODEL DATA.
+    file that needs nothing but Python: python check_proof.py PROOF MODEL DATA. The proof of a mixed-integer program
+    holds the program; with an MPS file as MODEL it must also be the program of that file.
     """
     from provenn._cli_check import run_check
 

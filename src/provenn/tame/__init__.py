@@ -1,6 +1,7 @@
 """Dual functions, certificates and gradients of the optimal values of mixed-integer linear models."""
 
-from provenn.tame.branch_and_bound import branch_and_bound
+from provenn.tame._problem_data import problem_data
+from provenn.tame.branch_and_bound import branch_and_bound, ready
 from provenn.tame.certificate import DualCertificate
 from provenn.tame.chvatal import SubadditiveDual, subadditive_dual
 from provenn.tame.linearisation import Linearisation
@@ -15,6 +16,8 @@ __all__ = [
     "ValueFunction",
     "branch_and_bound",
     "fixed_value",
+    "problem_data",
+    "ready",
     "subadditive_dual",
     "write_vipr",
 ]

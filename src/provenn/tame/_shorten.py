@@ -5,8 +5,9 @@ from fractions import Fraction
 
 import numpy as np
 
+from provenn.check_proof import Dual as CheckedDual
+from provenn.check_proof import Program
 from provenn.milp import MILP
-from provenn.tame._check_milp import _Dual, _Model
 from provenn.tame._duals import Dual, dyadic, float_errors, from_rationals, own_bounds, reduced_costs, row_parts
 from provenn.tame._exact import basis_duals, closing_duals, near_rationals, solved
 from provenn.tame._problem_data import problem_data
@@ -80,7 +81,7 @@ def _close_ties(
     milp: MILP, tree: Tree, Y: Floats, exact: list[Dual], which: Integers, duals: Integers, goal: Fraction
 ) -> Integers:
     """Replace duals that fall short of the goal by exact ones, leaf by leaf where needed."""
-    model, which, bases = _Model(problem_data(milp)), which.copy(), 0
+    model, which, bases = Program(problem_data(milp)), which.copy(), 0
     for k in duals:
         places = np.flatnonzero(which == k)
         boxes = [_box(milp, model, tree, int(tree.leaves[i])) for i in places]
@@ -101,16 +102,16 @@ def _close_ties(
     return which
 
 
-def _bound(model: _Model, dual: Dual, box: Box) -> Fraction:
-    counted = _Dual(model, list(dual))
+def _bound(model: Program, dual: Dual, box: Box) -> Fraction:
+    counted = CheckedDual(model, list(dual))
     return Fraction(counted.bound(model, box), counted.scale)
 
 
-def _reaches(model: _Model, dual: Dual, box: Box, goal: Fraction) -> bool:
+def _reaches(model: Program, dual: Dual, box: Box, goal: Fraction) -> bool:
     return any(low > up for low, up in box.values()) or _bound(model, dual, box) >= goal
 
 
-def _box(milp: MILP, model: _Model, tree: Tree, leaf: int) -> Box:
+def _box(milp: MILP, model: Program, tree: Tree, leaf: int) -> Box:
     """Columns whose bounds the splits above a leaf have changed, in units."""
     low, high = tree.boxes(np.array([leaf]), milp.col_lower, milp.col_upper)
     changed = np.flatnonzero((low[0] != milp.col_lower) | (high[0] != milp.col_upper))

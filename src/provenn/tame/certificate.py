@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from provenn.check_proof import RejectedError, check_milp, least_bound, problem_hash
 from provenn.errors import InputError, ModelFileError
 from provenn.milp import MILP, Limits, OnEvent
 from provenn.milp.lower import big_m, integral_bounds
 from provenn.status import Status
-from provenn.tame._check_milp import ProofError, check_milp, least_bound, problem_hash
 from provenn.tame._duals import (
     Dual,
     Duals,
@@ -191,7 +191,7 @@ class DualCertificate:
 
         Raises
         ------
-        ProofError
+        RejectedError
             When something does not hold.
         """
         return check_milp(self.to_dict())
@@ -225,7 +225,7 @@ class DualCertificate:
         try:
             shown = check_milp(proof)
             status = Status[proof["status"]]
-        except (ProofError, KeyError) as error:
+        except (RejectedError, KeyError) as error:
             raise ModelFileError(f"the proof cannot be used: {error}") from error
         milp, x = model_of(proof["problem"]), proof["x"]
         point = None if x is None else tuple(Fraction(v, x["denominator"]) for v in x["x"])

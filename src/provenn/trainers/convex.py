@@ -154,7 +154,7 @@ class Proving:
         share, rounds = self.record.remaining(self.limits), -(-(len(self.teams) - j) // self.threads)
         seconds = 0 if self.status is Status.INTERRUPTED else share.seconds / rounds
         outside = Outside(lambda: stopped() or self.halted, _Watcher(self.record, j).best, self.teams[j])
-        part, begin = _subproblem(self.record.problem, j), self.best[j]
+        part, begin = subproblem(self.record.problem, j), self.best[j]
         try:
             share = replace(share, seconds=seconds, threads=1)
             self._settle(j, minimise(part, share, begin, lambda event: self._note(j, event), outside=outside))
@@ -245,7 +245,7 @@ def _obstacle_on_fine_grids(problem: Problem) -> str | None:
     if any(budget is not None for budget in budgets):
         return "a budget of non-zero weights among continuous ones leaves its bounds too weak"
     try:
-        _subproblem(problem, 0)
+        subproblem(problem, 0)
     except (InputError, OverflowRiskError) as error:
         return f"the box of continuous weights has too many grid points ({error}); choose a smaller bound"
     return None
@@ -257,7 +257,7 @@ def _curve(problem: Problem) -> ConvexCurve:
     return cast(ConvexCurve, problem.loss.curve(problem.architecture, problem.dataset))
 
 
-def _subproblem(problem: Problem, output: int) -> ConvexProblem:
+def subproblem(problem: Problem, output: int) -> ConvexProblem:
     """Return the problem of one output: boxes from domain, dead inputs and signs, price and budget from sparsity."""
     data, layer = problem.dataset, problem.architecture.layers[0]
     low = np.full(data.n_features, layer.weights.low, dtype=np.int64)

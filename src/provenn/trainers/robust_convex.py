@@ -25,7 +25,7 @@ from provenn.network import IntegerDomain
 from provenn.status import Status
 from provenn.trainers._base import Proof, Record
 from provenn.trainers._engine import Engine
-from provenn.trainers.convex import PROVER, Convex, Proving, _subproblem, _Watcher, compile_kernels
+from provenn.trainers.convex import PROVER, Convex, Proving, _Watcher, compile_kernels, subproblem
 
 Integers = NDArray[np.int64]
 
@@ -195,5 +195,5 @@ def _part(problem: Problem, output: int) -> Lifted:
     """Return the lifted problem of one output."""
     loss = problem.loss
     assert isinstance(loss, WorstCase)
-    plain = _subproblem(replace(problem, loss=loss.loss), output)
+    plain = subproblem(replace(problem, loss=loss.loss), output)
     return lifted(plain, np.array(loss.radius, dtype=np.int64), problem.architecture.layers[0].weights)

@@ -7,16 +7,14 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Any
 
-import numpy as np
-
 from provenn import check_proof
-from provenn.bounds.convex_proof import NeuronProof, proof_of, prove_again
 from provenn.errors import InputError
 from provenn.formulations import Problem
 from provenn.milp import Limits
 from provenn.network import Dataset, IntegerNetwork
 from provenn.network.files import read_json, write_text_safely
-from provenn.trainers.convex import Convex, _subproblem
+from provenn.proofs._convex import CONVEX
+from provenn.proofs._kinds import Evidence, Kind
 
 FORMAT, VERSION = "provenn-proof", 1
 SIZE_LIMIT = 64 * 2**20
@@ -40,6 +38,8 @@ class ProofReport:
         Of all trees.
     seconds_search, seconds_write, seconds_check : float
         For the search, for turning it into a proof, and for the checker.
+    kind : str
+        Which kind of proof it is, see `provenn.check_proof`.
     """
 
     path: str | None
@@ -51,6 +51,7 @@ class ProofReport:
     seconds_search: float
     seconds_write: float
     seconds_check: float
+    kind: str = ""
 
     @property
     def written(self) -> bool:
@@ -58,12 +59,16 @@ class ProofReport:
         return self.path is not None
 
 
+KINDS: tuple[Kind, ...] = (CONVEX,)
+"""Those that are tried, in this order."""
+
+
 def obstacle(problem: Problem) -> str | None:
     """Say why there can be no proof file for a problem, or None when there can."""
-    why = Convex.obstacle(problem)
-    if why is None and problem.architecture.layers[-1].continuous:
-        why = "its weights are continuous"
-    return None if why is None else f"proofs are for networks without hidden layers and convex losses: {why}"
+    reasons = [(kind.name, kind.obstacle(problem)) for kind in KINDS]
+    if any(why is None for _, why in reasons):
+        return None
+    return "there is no kind of proofs for this problem: " + "; ".join(f"{name}: {why}" for name, why in reasons)
 
 
 def write_proof(
@@ -117,12 +122,11 @@ def write_proof(
     (True, True)
     """
     if (why := obstacle(problem)) is not None:
-        raise InputError(f"{why}; train without hidden layers, or leave the proof out")
-    saved = read_json(model)
-    began = perf_counter()
-    found, searched = _prove(problem, network, limits)
+        raise InputError(f"{why}; train another network, or leave the proof out")
+    saved, began = read_json(model), perf_counter()
+    kind, found = _best(problem, network, limits)
     wrote = perf_counter()
-    proof = as_proof(saved, [one.data for one in found])
+    proof = as_proof(saved, kind.name, found)
     text = json.dumps(proof, separators=(",", ":")) + "\n"
     message = _verdict(proof, saved, problem.dataset)
     if len(text) > size_limit:
@@ -132,36 +136,53 @@ def write_proof(
     return ProofReport(
         str(path) if message is None else None,
         message or _shortfall(proof, saved),
-        proof["bound"],
+        found.bound,
         len(text),
-        sum(len(part["tree"]) for part in proof["outputs"]),
-        sum(len(part["points"]) for part in proof["outputs"]),
-        searched,
-        wrote - began - searched,
+        found.nodes,
+        found.points,
+        found.seconds_search,
+        wrote - began - found.seconds_search,
         perf_counter() - wrote,
+        kind.name,
     )
 
 
-def as_proof(model: Mapping[str, Any], outputs: list[dict[str, Any]]) -> dict[str, Any]:
+def _best(problem: Problem, network: IntegerNetwork, limits: Limits) -> tuple[Kind, Evidence]:
+    """Return the first proof that the network is optimal, else the best of all kinds; they share the time left."""
+    goal, ends = problem.value(network), perf_counter() + limits.seconds
+    able = [kind for kind in KINDS if kind.obstacle(problem) is None]
+    best: tuple[Kind, Evidence] | None = None
+    for number, kind in enumerate(able):
+        seconds = max(0.0, ends - perf_counter()) / (len(able) - number)
+        found = kind.prove(problem, network, replace(limits, seconds=seconds))
+        if best is None or found.bound > best[1].bound:
+            best = kind, found
+        if goal is not None and found.bound >= goal:
+            break
+    assert best is not None
+    return best
+
+
+def as_proof(model: Mapping[str, Any], kind: str, found: Evidence) -> dict[str, Any]:
     """Return the JSON data of a proof for a model file.
 
     Parameters
     ----------
     model : mapping
         The model file's JSON data.
-    outputs : list of dict
-        ``data`` of the `NeuronProof` of every output.
+    kind : str
+    found : Evidence
     """
     return {
         "format": FORMAT,
         "version": VERSION,
-        "kind": "convex",
+        "kind": kind,
         "model": model["checksum"],
         "data": model["provenance"]["data_fingerprint"],
         "loss": model["certificate"]["loss"],
-        "bound": sum(part["bound"] for part in outputs),
+        "bound": found.bound,
         "unit": model["certificate"]["unit"],
-        "outputs": outputs,
+        **found.fields,
     }
 
 
@@ -169,19 +190,6 @@ def merged_data(dataset: Dataset) -> check_proof.Data:
     """Return a dataset as the checker knows it."""
     rows, y, multiplicity = (part.tolist() for part in (dataset.X, dataset.y, dataset.multiplicity))
     return check_proof.Data(rows, y, multiplicity, dataset.scale, dataset.n_classes)
-
-
-def _prove(problem: Problem, network: IntegerNetwork, limits: Limits) -> tuple[list[NeuronProof], float]:
-    """Return the proof of every output, and the seconds of all searches; each has an equal share of the time left."""
-    proofs, searched, outputs = list[NeuronProof](), 0.0, problem.architecture.n_outputs
-    for j in range(outputs):
-        seconds = max(0.0, limits.seconds - searched) / (outputs - j)
-        known = network.weights[0][:, j].astype(np.int64), int(network.biases[0][j])
-        part, began = _subproblem(problem, j), perf_counter()
-        result = prove_again(part, known, replace(limits, seconds=seconds))
-        searched += perf_counter() - began
-        proofs.append(proof_of(part, result, max(1.0, seconds)))
-    return proofs, searched
 
 
 def _verdict(proof: dict[str, Any], model: dict[str, Any], dataset: Dataset) -> str | None:
