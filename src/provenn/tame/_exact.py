@@ -11,17 +11,22 @@ from provenn.errors import SolverError
 from provenn.milp import MILP
 from provenn.tame._simplex import (
     OPTIMAL,
+    PIVOT_TOLERANCE,
     Floats,
     Integers,
     Tableau,
+    breakpoints,
     duals,
     minimise,
+    pivot,
     place,
     refactor,
     sit,
     slack_basis,
+    walk,
 )
 
+MOST_EXCHANGES = 50
 Rationals = list[Fraction]
 Row = dict[int, Fraction]
 
@@ -157,7 +162,50 @@ def best_point(milp: MILP, integers: Floats) -> Rationals | None:
         return [Fraction(int(v)) for v in whole]
     lower, upper = (np.where(milp.integer, whole, bound) for bound in (milp.col_lower, milp.col_upper))
     tab = solved(milp, lower, upper)
-    return None if tab is None else vertex(milp, tab)
+    if tab is None:
+        return None
+    return feasible_vertex(milp, tab, np.append(lower, milp.row_lower), np.append(upper, milp.row_upper))
+
+
+def feasible_vertex(milp: MILP, tab: Tableau, lower: Floats, upper: Floats) -> Rationals | None:
+    """Return the exact point of a basis that floats call feasible, after exchanges where exactly it is not.
+
+    Degenerate vertices can break a bound by a rounding of the data. Each exchange is a step of the dual simplex
+    method whose leaving column is found exactly; None where they do not end.
+
+    Parameters
+    ----------
+    milp : MILP
+    tab : Tableau
+        Optimal in floats; it is changed.
+    lower, upper : ndarray of shape (n + m,), float64
+        Bounds of the columns and then of the rows' activities.
+    """
+    for _ in range(MOST_EXCHANGES):
+        x = vertex(milp, tab)
+        if x is None:
+            return None
+        r, sign = _broken(milp, tab, x, lower, upper)
+        if r < 0:
+            return x
+        size = breakpoints(tab.T[r], sign, tab.nonbasic, tab.d, tab.at, lower, upper, tab.step, tab.listed)
+        q, *_ = walk(tab.T[r], 0.0, tab.nonbasic, lower, upper, tab.step, tab.listed, size)
+        if q < 0 or abs(tab.T[r, q]) < PIVOT_TOLERANCE:
+            return None
+        bound = (lower if sign > 0 else upper)[tab.basic[r]]
+        pivot(tab.T, tab.basic, tab.nonbasic, tab.d, tab.value, tab.at, tab.norm, r, q, bound)
+    return None
+
+
+def _broken(milp: MILP, tab: Tableau, x: Rationals, lower: Floats, upper: Floats) -> tuple[int, float]:
+    """Return the row of the basic column that is farthest outside its bounds, exactly, and 1 when it is below."""
+    n, most, found = milp.n_columns, Fraction(0), (-1, 0.0)
+    for r, k in enumerate(tab.basic.tolist()):
+        value = x[k] if k < n else sum((v * x[j] for j, v in _entries(milp.A, k - n)), Fraction(0))
+        for bound, sign in ((lower[k], 1.0), (upper[k], -1.0)):
+            if np.isfinite(bound) and (over := int(sign) * (Fraction(float(bound)) - value)) > most:
+                most, found = over, (r, sign)
+    return found
 
 
 def exact_value(milp: MILP, x: Rationals) -> Fraction | None:

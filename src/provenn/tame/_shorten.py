@@ -9,7 +9,7 @@ from provenn.check_proof import Dual as CheckedDual
 from provenn.check_proof import Program
 from provenn.milp import MILP
 from provenn.tame._duals import Dual, dyadic, float_errors, from_rationals, own_bounds, reduced_costs, row_parts
-from provenn.tame._exact import basis_duals, closing_duals, near_rationals, solved
+from provenn.tame._exact import basis_duals, closing_duals, feasible_vertex, near_rationals, solved
 from provenn.tame._problem_data import problem_data
 from provenn.tame._simplex import Floats, Integers
 from provenn.tame._tree import Tree
@@ -125,6 +125,7 @@ def _from_basis(milp: MILP, tree: Tree, leaf: int, goal: Fraction) -> Dual | Non
     if tab is None:
         past = float(goal) - milp.offset + 1 + abs(float(goal))
         return dyadic(row_parts(milp, closing_duals(milp, low[0], high[0], past)[None])[0][0], GRIDS[-1])
+    feasible_vertex(milp, tab, np.append(low[0], milp.row_lower), np.append(high[0], milp.row_upper))
     y = basis_duals(milp, tab.basic, tab.nonbasic)
     if y is None:
         return None
