@@ -1,12 +1,15 @@
 """Programs whose vertices are degenerate, with data that floats round: the exact point is found all the same."""
 
 from dataclasses import replace
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
 import pytest
 
+from provenn.check_proof import RejectedError, check_milp
 from provenn.milp import MILP, Builder, Terms
+from provenn.status import Status
 from provenn.tame import branch_and_bound, fixed_value
 
 
@@ -38,3 +41,32 @@ def test_the_best_point_is_found_where_rounding_breaks_a_bound(factor: float) ->
     assert float(shown["value"] - shown["bound"]) < 1e-12
     best = min(fixed_value(model, choice).value for choice in product((0.0, 1.0), repeat=5))
     assert certificate.value == pytest.approx(best, rel=1e-12)
+
+
+def thirds() -> MILP:
+    """Return a program in which only x = (1, 1, 1) is meant, and 0.1 + 0.2 + 0.3 is not 0.6 in floats."""
+    builder = Builder()
+    x = builder.columns("x", (3,), 0, 1)
+    builder.rows([Terms(x, [0.1, 0.2, 0.3])], lower=0.6, upper=0.6)
+    builder.minimise(x, [1.0, 2.0, 4.0])
+    return builder.build()
+
+
+def test_a_point_that_is_feasible_up_to_rounding_says_so() -> None:
+    certificate = branch_and_bound(thirds())
+    assert certificate.x is not None
+    assert certificate.x.tolist() == [1, 1, 1]
+    assert certificate.status is Status.TOLERANCE
+    assert 0 < certificate.slack < Fraction(1, 10**15)
+    shown = certificate.verify()
+    assert (shown["value"], shown["optimal"], shown["slack"]) == (7, False, certificate.slack)
+    proof = certificate.to_dict()
+    for slack in ([0, 1], [1, 10**18], [-1, 1], [1, 0]):
+        with pytest.raises(RejectedError):
+            check_milp({**proof, "slack": slack})
+
+
+def test_exact_points_are_preferred() -> None:
+    exact = branch_and_bound(facilities())
+    assert exact.slack == 0
+    assert exact.status is Status.OPTIMAL

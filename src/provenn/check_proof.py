@@ -455,6 +455,472 @@ def check_convex(proof: Json, model: Json, data: Data) -> Json:
     return {"loss": loss, "bound": sum(part["bound"] for part in proof["outputs"]), "unit": str(unit)}
 
 
+# --- Kind "network": networks with hidden layers and few weights. ---
+#
+# On the samples a unit of the first layer is a pattern: where it fires. The layers after it are a head: scores for each
+# cell, that is each choice of which units fire. All patterns and all heads are listed, equal ones once with the least
+# price of any. A tree of cuts (does the unit fire on sample k?) gathers patterns in nested clusters. A node of the proof
+# names a cluster for every unit. In it each sample lies in a cube: a unit fires on it with all patterns of its cluster,
+# with none, or it is open. For every head the least losses over the cells of each sample's cube bound the loss.
+
+FORBIDDEN, MOST_VECTORS, MOST_HEADS, MOST_UNITS = 2**44, 2**18, 2**17, 6
+PRICES = ("nonzero_price", "l1_price", "l2_price", "neuron_price")
+HARMLESS = {
+    "hidden_layer_sizes", "activation", "weights", "weight_bound", "bias_bound", "loss", "temperature", "solver",
+    "validation", "early_stopping", "time_limit", "node_limit", "memory_limit", "max_parts", "batch_size",
+    "robust_norm", "robust_rule", "robust_exclude", "quantize", "grid_steps", "bits", "categorical_features",
+    "class_weight", "warm_start", "checkpoint", "resume", "n_jobs", "random_state",
+}  # fmt: skip
+Price = tuple[int, int, int]
+Table = tuple[int, ...]
+
+
+def values_of(domain: Json | None) -> list[int]:
+    """Return the values of a weight or bias; 0 where there is none."""
+    return [*range(domain["low"], domain["high"] + 1, domain["step"])] if domain else [0]
+
+
+def least_of(found: dict[Any, Price], key: Any, price: Price) -> None:
+    """Keep the least of each number that belongs to a key."""
+    a, b, c = found.get(key, price)
+    found[key] = min(a, price[0]), min(b, price[1]), min(c, price[2])
+
+
+def planes_of(weights: list[int]) -> list[tuple[int, int]]:
+    """Return pairs (value, mask) whose values sum up to the weights; item 0 is the highest bit of a mask."""
+    size = max(weights).bit_length()
+    values = sorted({w for w in weights if w}) if len(set(weights)) <= size else []
+    chosen = [(v, [w == v for w in weights]) for v in values] or [
+        (1 << i, [bool(w >> i & 1) for w in weights]) for i in range(size)
+    ]
+    return [(value, mask_of(bits)) for value, bits in chosen]
+
+
+def mask_of(bits: Sequence[bool]) -> int:
+    """Return bits as an integer, the first one highest."""
+    return int("".join("1" if bit else "0" for bit in bits) or "0", 2)
+
+
+class ScoreLoss:
+    """The loss of a sample as a function of its scores: a sum over outputs, or of all together (joint)."""
+
+    def __init__(self, loss: Json, layers: Sequence[Json], classes: int, joint: bool) -> None:
+        self.name, options, last = loss["name"], loss["options"], layers[-1]
+        bounds = [max(abs(d["low"]), abs(d["high"])) if d else 0 for d in (last["weights"], last["bias"])]
+        self.B, self.outputs, self.unit = last["n_in"] * bounds[0] + bounds[1], last["n_out"], Fraction(1)
+        self.published, self.count_biases = options.get("rule") == "published", options.get("count_biases", True)
+        known = {"logistic": {"temperature"}, "min_hinge": set(), "sat_margin": {"kept_only"}, "max_correct": {"rule"},
+                 "hamming": {"codes"}, "min_weight": {"count_biases"}}  # fmt: skip
+        demand(self.name in known, f"proofs of this kind do not know the loss {self.name!r}")
+        demand(set(options) <= known[self.name] and not options.get("kept_only"), "the loss has an unknown option")
+        demand(options.get("rule", "argmax") in ("argmax", "published"), "the loss has an unknown rule")
+        if self.name == "logistic":
+            self.curve: Logistic | Hinge = Logistic(options["temperature"])
+            self.unit = Fraction(1, MICRO)
+        elif self.name == "min_hinge":
+            self.curve, self.unit = Hinge(self.B), Fraction(1, 4 * self.B**2)
+        usual = [[c] for c in range(classes)] if self.outputs == 1 else [[i == c for i in range(classes)] for c in range(classes)]
+        self.bits = [[*map(int, row)] for row in options.get("codes") or usual]
+        self.joint = self.outputs > 1 and (joint or self.name == "max_correct")
+        self.terms = 1 if self.joint else self.outputs
+        self.known = dict[tuple[int, ...], list[int]]()
+
+    def one(self, bit: int, score: int) -> int:
+        """Return the loss of one output whose bit is told."""
+        if self.name in ("logistic", "min_hinge"):
+            return self.curve.exact(score if bit else -score)
+        if self.name == "sat_margin":
+            return int(4 * (score if bit else -score) < self.B)
+        return int((score >= 0) != bool(bit)) * (FORBIDDEN if self.name == "min_weight" else 1)
+
+    def of_classes(self, scores: tuple[int, ...]) -> list[int]:
+        """Return the loss of a sample of each class."""
+        if scores not in self.known:
+            self.known[scores] = self._of_classes(scores)
+        return self.known[scores]
+
+    def _of_classes(self, scores: tuple[int, ...]) -> list[int]:
+        if self.name != "max_correct" or self.outputs == 1:
+            return [sum(map(self.one, bits, scores)) for bits in self.bits]
+        if self.published:
+            fires = [s >= 0 for s in scores]
+            return [int(not f) if sum(fires) == 1 else FORBIDDEN for f in fires]
+        return [int(scores.index(max(scores)) != c) for c in range(len(scores))]
+
+    def table(self, term: int, scores: Sequence[tuple[int, ...]]) -> Table:
+        """Return the losses of cells with these scores: one after the other, for all labels."""
+        if self.joint:
+            return tuple(itertools.chain.from_iterable(map(self.of_classes, scores)))
+        return tuple(self.one(bit, score[0]) for score in scores for bit in (0, 1))
+
+    def labels(self, term: int) -> list[int]:
+        """Return the label of every class."""
+        return [*range(len(self.bits))] if self.joint else [bits[term] for bits in self.bits]
+
+
+class Term:
+    """A part of the loss: distinct samples by categories, and the distinct loss tables of heads.
+
+    A sample of several labels counts as categories of several labels, so that what they cost together is kept.
+    """
+
+    def __init__(self, weights: Sequence[Sequence[int]], units: int) -> None:
+        layers = dict[tuple[int, ...], list[int]]()
+        for i, row in enumerate(weights):
+            order = sorted(range(len(row)), key=lambda label: (-row[label], label))
+            for r, label in enumerate(order):
+                more = row[label] - (row[order[r + 1]] if r + 1 < len(row) else 0)
+                if more:
+                    layers.setdefault(tuple(sorted(order[: r + 1])), [0] * len(weights))[i] = more
+        self.categories, self.weights, self.units = [*layers], [*layers.values()], units
+        self.planes, self.width = [planes_of(column) for column in self.weights], len(weights[0])
+        self.cubes = [self._cells(cube) for cube in itertools.product(range(3), repeat=units)]
+        self.index, self.tables = dict[Table, int](), list[list[int]]()
+
+    def _cells(self, cube: tuple[int, ...]) -> list[int]:
+        return [
+            sum(bit << self.units - 1 - j for j, bit in enumerate(bits))
+            for bits in itertools.product(*[(s,) if s < 2 else (0, 1) for s in cube])
+        ]
+
+    def add(self, table: Table) -> int:
+        """Return the number of a head's table; keep it with its least losses in every cube."""
+        if table not in self.index:
+            cells = [table[at : at + self.width] for at in range(0, len(table), self.width)]
+            costs = [[sum(cell[label] for label in category) for category in self.categories] for cell in cells]
+            self.index[table] = len(self.tables)
+            self.tables.append([min(c) for cube in self.cubes for c in zip(*[costs[i] for i in cube], strict=True)])
+        return self.index[table]
+
+    def losses(self, cubes: Sequence[int]) -> list[int]:
+        """Return the loss from below with every table, for samples that lie in cubes, given as masks."""
+        counts = [sum(v * (c & m).bit_count() for v, m in p) if c else 0 for c in cubes for p in self.planes]
+        return [sum(map(mul, table, counts)) for table in self.tables]
+
+
+class Networks:
+    """All networks of a shape with hidden layers, as what they do on the samples.
+
+    Parameters
+    ----------
+    layers : list of dict
+        Of the architecture.
+    loss : dict
+        Name and options.
+    prices : list of Fraction
+        Of a non-zero weight, the sum of sizes, the sum of squares, a live hidden unit.
+    limits : (int or None, int or None)
+        Of non-zero weights, in all and of each unit.
+    data : Data
+    """
+
+    def __init__(
+        self, layers: list[Json], loss: Json, prices: Sequence[Fraction], limits: Sequence[int | None], data: Data
+    ) -> None:
+        self.layers, (self.most, fan_in), self.h = layers, limits, layers[0]["n_out"]
+        self.fan_in, self.scale = math.inf if fan_in is None else fan_in, data.scale
+        coupled = prices[3] > 0 or self.most is not None
+        self.loss = ScoreLoss(loss, layers, data.classes, coupled)
+        self.unit = self._unit(prices)
+        self.factor, (self.nonzero, self.l1, self.l2, self.neuron) = int(self.loss.unit / self.unit), (
+            int(price / self.unit) for price in prices
+        )
+        counting = self.factor * (self.loss.name == "min_weight")
+        self.nonzero, self.bias = self.nonzero + counting, counting * self.loss.count_biases
+        demand(2 <= len(layers) and self.h <= MOST_UNITS, "proofs of this kind are for few units in hidden layers")
+        demand(len(layers) == 2 or not self.neuron, "neuron_price goes with one hidden layer in proofs of this kind")
+        self.rows = sorted({tuple(row) for row in data.X})
+        self.all = (1 << len(self.rows)) - 1
+        self.dead = [min(column) == max(column) for column in zip(*self.rows, strict=True)]
+        self.terms = [Term(self._weights(data, term), self.h) for term in range(self.loss.terms)]
+
+    def _unit(self, prices: Sequence[Fraction]) -> Fraction:
+        """Return the common measure of the loss and the prices."""
+        parts = [self.loss.unit, *(price for price in prices if price)]
+        below = math.lcm(*(part.denominator for part in parts))
+        return Fraction(math.gcd(*(part.numerator * (below // part.denominator) for part in parts)), below)
+
+    def _weights(self, data: Data, term: int) -> list[list[int]]:
+        """Return the weight of every label in each distinct sample."""
+        labels, number = self.loss.labels(term), {row: i for i, row in enumerate(self.rows)}
+        weights = [[0] * (max(labels) + 1 if self.loss.joint else 2) for _ in self.rows]
+        for row, y, m in zip(data.X, data.y, data.multiplicity, strict=True):
+            weights[number[tuple(row)]][labels[y]] += m
+        return weights
+
+    def price(self, w: Sequence[int], b: int) -> Price:
+        """Return price, non-zero weights and liveness of a unit."""
+        used = sum(map(bool, w))
+        sizes = self.l1 * sum(map(abs, w)) + self.l2 * sum(x * x for x in w)
+        return self.nonzero * used + sizes + self.bias * bool(b), used, int(used > 0 or b != 0)
+
+    def mirrored(self, layer: int) -> bool:
+        """Whether a unit may fire where it did not, and the reverse: the next layer's weights change their signs."""
+        after = self.layers[layer + 1]["weights"]
+        return bool(self.layers[layer]["activation"] == "sign" and after["low"] == -after["high"])
+
+    def patterns(self) -> dict[int, Price]:
+        """Return the least price of the units of every pattern in the first layer.
+
+        Entries are chosen one by one. What the others can still add closes a branch whose pattern is certain.
+        """
+        first, found, seen = self.layers[0], dict[int, Price](), 0
+        values, n = values_of(first["weights"]), len(self.rows)
+        zero = [0] if 0 in values else values
+        entries = [(zero if dead else values, [*x]) for dead, x in zip(self.dead, zip(*self.rows, strict=True), strict=True)]
+        choices = [([((v, *self.price([v], 0))) for v in some], x) for some, x in entries]
+        choices.append(([(v, *self.price([], v)) for v in values_of(first["bias"])], [self.scale] * n))
+        choices.sort(key=lambda one: -max(abs(v[0]) for v in one[0]) * sum(map(abs, one[1])))
+        rest = [([0] * n, [0] * n, (0, 0, 0))]
+        for some, x in reversed(choices):
+            low, high, price = rest[-1]
+            a, b, least = some[0][0], some[-1][0], min(some, key=lambda one: abs(one[0]))[1:]
+            rest.append(([s + min(a * z, b * z) for s, z in zip(low, x, strict=True)],
+                         [s + max(a * z, b * z) for s, z in zip(high, x, strict=True)],
+                         (price[0] + least[0], price[1] + least[1], price[2] | least[2])))  # fmt: skip
+        rest.reverse()
+        stack, mirrored = [(0, [0] * n, (0, 0, 0))], self.mirrored(0)
+        while stack:
+            depth, sums, price = stack.pop()
+            low, high, least = rest[depth]
+            if price[1] + least[1] > self.fan_in:
+                continue
+            if depth == len(choices) or all(s + a >= 0 or s + b < 0 for s, a, b in zip(sums, low, high, strict=True)):
+                pattern = mask_of([s + a >= 0 for s, a in zip(sums, low, strict=True)])
+                pattern = min(pattern, self.all ^ pattern) if mirrored else pattern
+                least_of(found, pattern, (price[0] + least[0], price[1] + least[1], price[2] | least[2]))
+                continue
+            some, x = choices[depth]
+            seen += len(some)
+            demand(seen <= MOST_VECTORS, "the first layer has too many weights for proofs of this kind")
+            for v, more, used, live in some:
+                after = [s + v * z for s, z in zip(sums, x, strict=True)] if v else sums
+                stack.append((depth + 1, after, (price[0] + more, price[1] + used, price[2] | live)))
+        return found
+
+    def functions(self, layer: int, rows: Sequence[Table]) -> dict[tuple[Table, int], Price]:
+        """Return what the units of a later layer make of every cell, with the inputs that they use if that matters."""
+        shape, found = self.layers[layer], dict[tuple[Table, int], Price]()
+        values, biases, hidden = values_of(shape["weights"]), values_of(shape["bias"]), layer + 1 < len(self.layers)
+        demand(len(values) ** shape["n_in"] * len(biases) <= MOST_HEADS, "a layer has too many weights")
+        lowest, mirrored = -1 if shape["activation"] == "sign" else 0, hidden and self.mirrored(layer)
+        for w in itertools.product(values, repeat=shape["n_in"]):
+            used = mask_of([x != 0 for x in w]) if self.neuron else 0
+            plain = [sum(map(mul, w, row)) for row in rows]
+            for b in biases if sum(map(bool, w)) <= self.fan_in else ():
+                table = tuple(a + b for a in plain)
+                if hidden:
+                    table = tuple(1 if a >= 0 else lowest for a in table)
+                    table = min(table, tuple(-a for a in table)) if mirrored else table
+                least_of(found, (table, used), self.price(w, b))
+        return found
+
+    def configurations(self) -> dict[tuple[Table, ...], Price]:
+        """Return what the hidden layers after the first make of every cell, with their least price."""
+        lowest = -1 if self.layers[0]["activation"] == "sign" else 0
+        found = {tuple(itertools.product((lowest, 1), repeat=self.h)): (0, 0, 0)}
+        for layer in range(1, len(self.layers) - 1):
+            grown = dict[tuple[Table, ...], Price]()
+            for rows, before in found.items():
+                units, n = [*self.functions(layer, rows).items()], self.layers[layer]["n_out"]
+                demand(math.comb(len(units) + n - 1, n) <= MOST_HEADS, "the later layers have too many weights")
+                for chosen in itertools.combinations_with_replacement(units, n):
+                    after = tuple(zip(*[table for (table, _), _ in chosen], strict=True))
+                    prices = [price for _, price in chosen]
+                    least_of(grown, after, (before[0] + sum(p[0] for p in prices), before[1] + sum(p[1] for p in prices), 0))
+            found = grown
+        return found
+
+    def heads(self) -> list[list[list[tuple[int, int, int, int]]]]:
+        """Return (table, price, non-zero weights, inputs used) of the heads, by configurations and terms."""
+        found, count, n = list[list[dict[tuple[int, int], Price]]](), 0, self.layers[-1]["n_out"]
+        for rows, before in self.configurations().items():
+            if not found or self.loss.terms > 1:
+                found.append([{} for _ in self.terms])
+            outputs = [*self.functions(len(self.layers) - 1, rows).items()]
+            together = n if self.loss.joint else 1
+            count += len(outputs) ** together
+            demand(count <= MOST_HEADS, "the output layer has too many weights for proofs of this kind")
+            for chosen in itertools.product(outputs, repeat=together):
+                scores, used = [*zip(*[table for (table, _), _ in chosen], strict=True)], 0
+                for (_, inputs), _ in chosen:
+                    used |= inputs
+                price = sum(p[0] for _, p in chosen), sum(p[1] for _, p in chosen)
+                first = (before[0], before[1], 0)
+                for i, term in enumerate(self.terms):
+                    key = term.add(self.loss.table(i, scores)), used
+                    least_of(found[-1][i], key, (price[0] + first[0], price[1] + first[1], 0))
+                    first = (0, 0, 0)
+        return [[[(i, p[0], p[1], used) for (i, used), p in part.items()] for part in parts] for parts in found]
+
+    def value(self, network: Json) -> int | None:
+        """Return the objective of a network, None where it breaks a condition."""
+        h, total, used, incoming = self.rows, 0, 0, [0] * self.h
+        for number, layer in enumerate(self.layers):
+            W, b, unit = network["weights"][number], network["biases"][number], self.scale if number == 0 else 1
+            columns = [*zip(*W, strict=True)]
+            demand(len(W) == layer["n_in"] and len(columns) == layer["n_out"] == len(b), "a layer has another shape")
+            allowed, biases = set(values_of(layer["weights"])), set(values_of(layer["bias"]))
+            inside = all(type(x) is int and x in allowed for row in W for x in row) and set(b) <= biases
+            demand(inside, "the network lies outside its domain")
+            dead = number == 0 and 0 in allowed and any(any(w) and d for w, d in zip(W, self.dead, strict=True))
+            parts = [self.price(w, x) for w, x in zip(columns, b, strict=True)]
+            if dead or any(sum(map(bool, w)) > self.fan_in for w in columns):
+                return None
+            total, used = total + sum(p[0] for p in parts), used + sum(p[1] for p in parts)
+            if number < 2:
+                incoming = [a or p[2] for a, p in zip(incoming, parts, strict=True)] if number == 0 else [
+                    a or int(any(w)) for a, w in zip(incoming, W, strict=True)]  # fmt: skip
+            h = [tuple(sum(map(mul, w, x)) + unit * c for w, c in zip(columns, b, strict=True)) for x in h]
+            lowest = -1 if layer["activation"] == "sign" else 0
+            scores, h = h, [tuple(1 if a >= 0 else lowest for a in row) for row in h]
+        loss = 0
+        for i, term in enumerate(self.terms):
+            for k, row in enumerate(scores):
+                cell = self.loss.table(i, [row if self.loss.joint else (row[i],)])
+                loss += sum(w[k] * sum(cell[c] for c in names) for names, w in zip(term.categories, term.weights, strict=True))
+        if loss >= FORBIDDEN or (self.most is not None and used > self.most):
+            return None
+        return self.factor * loss + total + self.neuron * max(sum(incoming), min(self.h, self.loss.outputs))
+
+
+class Cluster:
+    """Some patterns: on which samples none, all or a part of them fires, and the least price."""
+
+    def __init__(self, members: list[int], first: int) -> None:
+        self.members, self.first, self.last = members, first, first + len(members)
+        self.masks, self.price, self.children = (0, 0, 0), (0, 0, 0), list[int]()
+
+    def gather(self, parts: Sequence["Cluster"], whole: int) -> None:
+        """Take masks and prices from other clusters."""
+        none, fires = whole, whole
+        for part in parts:
+            none, fires = none & part.masks[0], fires & part.masks[1]
+        self.masks = none, fires, whole & ~none & ~fires
+        self.price = tuple(min(part.price[i] for part in parts) for i in range(3))
+
+
+class Search:
+    """The proof that no network has a value below a bound.
+
+    `cuts` lists clusters depth first: the sample that parts those on which it does not fire from those on which it
+    fires, which come next and after that, or -1 for a cluster that stays whole. `tree` has a character for every node,
+    depth first: 0 for a leaf, whose bound is enough, or which unit goes on with the two parts of its cluster. Units
+    can change places, so that networks whose clusters are not in ascending order are left out.
+    """
+
+    def __init__(self, networks: Networks, cuts: Sequence[int]) -> None:
+        self.networks, self.configurations = networks, networks.heads()
+        found, n = networks.patterns(), len(networks.rows)
+        self.patterns, self.clusters, stack = [*found], list[Cluster](), [(-1, [*range(len(found))], 0)]
+        for k in cuts:
+            demand(stack and type(k) is int and -1 <= k < n, "the clusters are malformed")
+            parent, members, first = stack.pop()
+            number, cluster = len(self.clusters), Cluster(members, first)
+            self.clusters.append(cluster)
+            if parent >= 0:
+                self.clusters[parent].children.append(number)
+            if k >= 0:
+                fires = [i for i in members if self.patterns[i] >> n - 1 - k & 1]
+                quiet = [i for i in members if not self.patterns[i] >> n - 1 - k & 1]
+                demand(fires and quiet, "a cut parts nothing")
+                stack += [(number, fires, first + len(quiet)), (number, quiet, first)]
+        demand(not stack and self.clusters, "the clusters are incomplete")
+        for cluster in reversed(self.clusters):
+            one = [] if cluster.children else [Cluster([i], 0) for i in cluster.members]
+            for leaf, i in zip(one, cluster.members, strict=False):
+                pattern = self.patterns[i]
+                leaf.masks, leaf.price = (networks.all & ~pattern, pattern, 0), found[pattern]
+            cluster.gather(one or [self.clusters[c] for c in cluster.children], networks.all)
+
+    def ordered(self, nodes: Sequence[int]) -> tuple[int, ...] | None:
+        """Drop parts of clusters that are out of order: patterns ascend from unit to unit."""
+        kept = list(nodes)
+        for i in range(1, len(kept)):
+            kept[i] = self._part(kept[i], lambda c, least=self.clusters[kept[i - 1]].first: c.last > least)
+        for i in range(len(kept) - 2, -1, -1):
+            kept[i] = self._part(kept[i], lambda c, most=self.clusters[kept[i + 1]].last: c.first < most)
+        return None if -1 in kept else tuple(kept)
+
+    def _part(self, number: int, holds: Callable[[Cluster], bool]) -> int:
+        """Return the smallest cluster with all parts that hold, -1 for none."""
+        while number >= 0 and (children := self.clusters[number].children):
+            good = [c for c in children if holds(self.clusters[c])]
+            if len(good) == 2:
+                return number
+            number = good[0] if good else -1
+        return number if number >= 0 and holds(self.clusters[number]) else -1
+
+    def bound(self, nodes: Sequence[int]) -> int:
+        """Return a number that no network of some clusters, one a unit, goes below."""
+        one, parts, cubes = self.networks, [self.clusters[i] for i in nodes], [self.networks.all]
+        for part in parts:
+            cubes = [c & m for c in cubes for m in part.masks]
+        losses = [term.losses(cubes) for term in one.terms]
+        room = math.inf if one.most is None else one.most - sum(part.price[1] for part in parts)
+        live, fewest = mask_of([part.price[2] > 0 for part in parts]), min(one.h, one.loss.outputs)
+        totals = [
+            sum(
+                min(
+                    (
+                        one.factor * loss[i] + price + one.neuron * max((live | used).bit_count(), fewest)
+                        for i, price, nonzeros, used in options if nonzeros <= room
+                    ),
+                    default=FORBIDDEN,
+                )
+                for options, loss in zip(configuration, losses, strict=True)
+            )
+            for configuration in self.configurations
+        ]
+        return min(totals) + sum(part.price[0] for part in parts)
+
+    def check(self, tree: str, bound: int) -> None:
+        """Reject unless every leaf reaches the bound, and the leaves cover everything."""
+        stack: list[tuple[int, ...]] = [(0,) * self.networks.h]
+        for number, mark in enumerate(tree):
+            demand(stack and mark in "0123456789"[: self.networks.h + 1], f"node {number} is malformed or one too many")
+            nodes, unit = stack.pop(), int(mark) - 1
+            if unit < 0:
+                demand(self.bound(nodes) >= bound, f"node {number} does not reach the bound")
+                continue
+            children = self.clusters[nodes[unit]].children
+            demand(children, f"node {number} parts a cluster that stays whole")
+            after = [self.ordered([*nodes[:unit], child, *nodes[unit + 1 :]]) for child in reversed(children)]
+            stack += [child for child in after if child is not None]
+        demand(not stack, "the tree leaves networks out")
+
+
+def networks_of(model: Json, data: Data) -> Networks:
+    """Return the networks that a model with hidden layers was chosen from."""
+    layers, options = model["network"]["architecture"]["layers"], model["options"]
+    known = HARMLESS | {*PRICES, "max_nonzeros", "fan_in", "feature_signs", "robust_radius", "robust_price"}
+    demand(set(options) <= known, "the model has an option that this checker does not know")
+    radius = options.get("robust_radius") or []
+    radii = radius.values() if isinstance(radius, dict) else radius if isinstance(radius, list) else [radius]
+    demand(not any(radii), "proofs of this kind know no perturbations")
+    demand(not options.get("feature_signs"), "signs of features do not go with hidden layers")
+    for layer in layers:
+        domains = [d for d in (layer["weights"], layer["bias"]) if d]
+        demand(all(d.get("denominator", 1) == 1 for d in domains), "weights must be integers")
+        demand(not layer.get("margin"), "proofs of this kind know no margins")
+    demand(all(a["n_out"] == b["n_in"] for a, b in itertools.pairwise(layers)), "the layers do not fit together")
+    demand((model["network"]["scale"], layers[0]["n_in"]) == (data.scale, len(data.X[0])), "the network has other inputs")
+    demand(layers[-1]["n_out"] in ({1, 2} if data.classes == 2 else {data.classes}), "the network has other outputs")
+    prices = [Fraction((options.get(p) or 0) * model["weight_unit"]).limit_denominator(MICRO) for p in PRICES]
+    prices = [prices[PRICES.index(p)] for p in ("nonzero_price", "l1_price", "l2_price", "neuron_price")]
+    return Networks(layers, model["loss"], prices, (options["max_nonzeros"], options["fan_in"]), data)
+
+
+def check_network(proof: Json, model: Json, data: Data) -> Json:
+    """Check a proof by clusters of patterns for networks with hidden layers; return its loss, bound and unit."""
+    networks, bound = networks_of(model, data), proof["bound"]
+    loss = networks.value(model["network"])
+    demand(loss is not None, "the network breaks a condition")
+    demand(type(bound) is int and type(proof["tree"]) is str, "the proof is malformed")
+    Search(networks, proof["cuts"]).check(proof["tree"], bound)
+    return {"loss": loss, "bound": bound, "unit": str(networks.unit)}
+
+
 # --- Mixed-integer programs. ---
 #
 # Minimise c x + offset subject to L <= A x <= U and l <= x <= u, some columns integer. All numbers are integers over a
@@ -478,8 +944,9 @@ def check_milp(proof: Json, problem: Json | None = None) -> Json:
     -------
     dict
         "value": Fraction or None, the objective of the proof's point; "bound": Fraction, at most the
-        objective of any point; "optimal": whether they are equal; "infeasible": whether there is no
-        point; "leaves": their number.
+        objective of any point; "slack": Fraction, by how much that point may break a bound or a side, 0 for one
+        that is feasible exactly; "optimal": whether value and bound are equal and the slack is 0; "infeasible":
+        whether there is no point; "leaves": their number.
 
     Raises
     ------
@@ -509,18 +976,19 @@ def check_program(proof: Json, problem: Json | None) -> Json:
     model = Program(data)
     bound, claimed = fraction(proof["bound"]), proof["value"]
     leaves = check_leaves(model, proof["tree"], [Dual(model, dual) for dual in proof["duals"]], bound)
-    value = None
+    value, slack = None, fraction(proof.get("slack", [0, 1]))
     if claimed is None:
         demand(proof["x"] is None, "a point without a value")
     else:
-        value = model.value(proof["x"])
+        value = model.value(proof["x"], slack)
         demand(value == fraction(claimed), "the point's objective is not the claimed value")
-        demand(value >= bound, "the bound is above the value")
+        demand(value >= bound or slack > 0, "the bound is above the value")
     infeasible = bound > model.largest()
     return {
         "value": value,
         "bound": bound,
-        "optimal": value == bound,
+        "slack": slack,
+        "optimal": value == bound and slack == 0,
         "infeasible": infeasible,
         "leaves": leaves,
     }
@@ -592,18 +1060,20 @@ class Program:
         total = sum(max(c * low, c * up) for c, low, up in zip(self.c, self.lower, self.upper, strict=True))
         return Fraction(total + self.offset * self.unit, self.unit**2)
 
-    def value(self, point: Any) -> Fraction:
-        """Objective of a point, which must satisfy everything exactly."""
+    def value(self, point: Any, slack: Fraction) -> Fraction:
+        """Objective of a point, which must satisfy everything up to a slack, and its integers exactly."""
         denominator = integer(point["denominator"])
         x = integers(point["x"], self.n)
-        demand(denominator > 0, "the point's denominator is not positive")
+        demand(denominator > 0 and slack >= 0, "the point's denominator or its slack is not positive")
+        room = slack * self.unit * denominator if slack else 0
         for v, low, up, kind in zip(x, self.lower, self.upper, self.integer, strict=True):
-            demand(low * denominator <= v * self.unit <= up * denominator, "the point is outside a column's bounds")
+            inside = low * denominator - room <= v * self.unit <= up * denominator + room
+            demand(inside, "the point is outside a column's bounds")
             demand(not kind or v % denominator == 0, "an integer column is not whole at the point")
         for row, below, above in zip(self.A, self.row_lower, self.row_upper, strict=True):
             activity = sum(a * x[j] for j, a in row)
-            demand(below is None or below * denominator <= activity, "the point breaks the lower side of a row")
-            demand(above is None or activity <= above * denominator, "the point breaks the upper side of a row")
+            demand(below is None or below * denominator - room <= activity, "the point breaks the lower side of a row")
+            demand(above is None or activity <= above * denominator + room, "the point breaks the upper side of a row")
         total = sum(c * v for c, v in zip(self.c, x, strict=True))
         return Fraction(total + self.offset * denominator, self.unit * denominator)
 
@@ -769,9 +1239,11 @@ def verdict(found: Json) -> str:
     if "leaves" in found:
         if found["infeasible"]:
             return "ACCEPTED: the program has no point"
-        value, bound = (v if v is None else float(Fraction(v)) for v in (found["value"], found["bound"]))
-        least = f"no point of the program has an objective below {bound:.9g}"
-        return f"ACCEPTED: {'optimal, ' * found['optimal']}the value is {value}, and {least}"
+        value, bound = (v and format(float(Fraction(v)), ".9g") for v in (found["value"], found["bound"]))
+        least = f"no point of the program has an objective below {bound}"
+        slack = float(Fraction(found["slack"]))
+        near = f" at a point that breaks a row or a bound by {slack:.1e}" if slack else ""
+        return f"ACCEPTED: {'optimal, ' * found['optimal']}the value is {value}{near}, and {least}"
     loss, bound = (float(found[name] * Fraction(found["unit"])) for name in ("loss", "bound"))
     less = "" if found["confirms_certificate"] else "; the model's certificate claims more"
     best = "optimal, " if found["optimal"] else ""

@@ -7,7 +7,7 @@ from numba import njit
 
 from provenn.milp import MILP
 from provenn.milp.lower import integral_bounds
-from provenn.tame._exact import Rationals, best_point, dense, exact_value
+from provenn.tame._exact import Rationals, best_point, dense, objective_of, slack_of
 from provenn.tame._nodes import (
     COUNTERS,
     CURRENT,
@@ -48,6 +48,8 @@ POOL = 64
 SLICE = 4_000
 """Pivots between two looks at limits."""
 FIRST_CAPACITY = 1024
+SLACK = Fraction(1, 10**9)
+"""By how much a point may break a bound or the side of a row; its value is then no claim of exactness."""
 REFRESH = 20_000
 """Pivots after which the tableau is recomputed."""
 
@@ -81,6 +83,7 @@ class Engine:
         self.counters[CURRENT] = self.counters[FORCED] = -1
         self.value: Fraction | None = None
         self.x: Rationals | None = None
+        self.slack = Fraction(0)
         worst = float(np.maximum(milp.c * lower, milp.c * upper).sum())
         self.cutoff = worst + 0.1 * abs(worst) + 1.0
         self.nodes.parent[0] = self.nodes.column[0] = self.nodes.left[0] = self.nodes.dual[0] = -1
@@ -148,15 +151,26 @@ class Engine:
         self.Y = _longer(self.Y, duals_)
 
     def offer(self, integers: Floats) -> bool:
-        """Take a point with these integers as incumbent if it is exact and better; return whether it was taken."""
+        """Take a point with these integers as incumbent if it is better; return whether it was taken.
+
+        A point that is feasible up to rounding counts where it is better by more than rounding.
+        """
         x = best_point(self.milp, integers)
-        value = None if x is None else exact_value(self.milp, x)
-        if value is None or (self.value is not None and value >= self.value):
+        if x is None:
             return False
-        self.value, self.x = value, x
+        value, slack = objective_of(self.milp, x), slack_of(self.milp, x)
+        if slack > SLACK or not self._better(value, slack):
+            return False
+        self.value, self.x, self.slack = value, x, slack
         goal = float(value) - self.milp.offset
         self.cutoff = goal - 1e-9 * (1 + abs(goal))
         return True
+
+    def _better(self, value: Fraction, slack: Fraction) -> bool:
+        if self.value is None:
+            return True
+        apart = SLACK * (1 + abs(self.value)) * ((slack > 0) - (self.slack > 0))
+        return value + apart < self.value
 
     def step(self, most_nodes: int | None = None) -> bool:
         """Work for one slice; return whether work is left."""

@@ -156,7 +156,10 @@ def basis_duals(milp: MILP, basic: Integers, nonbasic: Integers) -> dict[int, Fr
 
 
 def best_point(milp: MILP, integers: Floats) -> Rationals | None:
-    """Return an exact optimal point with these integers, or None where floats find none."""
+    """Return an exact optimal point with these integers, or None where floats find none.
+
+    Where no point satisfies everything exactly, it is one that floats take for feasible, see `slack_of`.
+    """
     whole = np.rint(integers)
     if milp.integer.all():
         return [Fraction(int(v)) for v in whole]
@@ -171,7 +174,8 @@ def feasible_vertex(milp: MILP, tab: Tableau, lower: Floats, upper: Floats) -> R
     """Return the exact point of a basis that floats call feasible, after exchanges where exactly it is not.
 
     Degenerate vertices can break a bound by a rounding of the data. Each exchange is a step of the dual simplex
-    method whose leaving column is found exactly; None where they do not end.
+    method whose leaving column is found exactly. Where they do not end, it is the point of the first basis; None
+    where that is singular.
 
     Parameters
     ----------
@@ -181,20 +185,22 @@ def feasible_vertex(milp: MILP, tab: Tableau, lower: Floats, upper: Floats) -> R
     lower, upper : ndarray of shape (n + m,), float64
         Bounds of the columns and then of the rows' activities.
     """
+    first = vertex(milp, tab)
+    x = first
     for _ in range(MOST_EXCHANGES):
-        x = vertex(milp, tab)
         if x is None:
-            return None
+            return first
         r, sign = _broken(milp, tab, x, lower, upper)
         if r < 0:
             return x
         size = breakpoints(tab.T[r], sign, tab.nonbasic, tab.d, tab.at, lower, upper, tab.step, tab.listed)
         q, *_ = walk(tab.T[r], 0.0, tab.nonbasic, lower, upper, tab.step, tab.listed, size)
         if q < 0 or abs(tab.T[r, q]) < PIVOT_TOLERANCE:
-            return None
+            return first
         bound = (lower if sign > 0 else upper)[tab.basic[r]]
         pivot(tab.T, tab.basic, tab.nonbasic, tab.d, tab.value, tab.at, tab.norm, r, q, bound)
-    return None
+        x = vertex(milp, tab)
+    return first
 
 
 def _broken(milp: MILP, tab: Tableau, x: Rationals, lower: Floats, upper: Floats) -> tuple[int, float]:
@@ -208,15 +214,28 @@ def _broken(milp: MILP, tab: Tableau, x: Rationals, lower: Floats, upper: Floats
     return found
 
 
-def exact_value(milp: MILP, x: Rationals) -> Fraction | None:
-    """Return the objective of a point, or None where it is not feasible, exactly."""
-    for low, v, high, whole in zip(milp.col_lower, x, milp.col_upper, milp.integer, strict=True):
-        if (whole and v.denominator != 1) or v < Fraction(float(low)) or v > Fraction(float(high)):
-            return None
-    for i in range(milp.n_rows):
+def slack_of(milp: MILP, x: Rationals) -> Fraction:
+    """Return by how much a point with whole integers breaks the bound or side that it breaks most, exactly."""
+    most = Fraction(0)
+    for low, v, high in zip(milp.col_lower.tolist(), x, milp.col_upper.tolist(), strict=True):
+        most = max(most, Fraction(low) - v, v - Fraction(high))
+    for i, (below, above) in enumerate(zip(milp.row_lower.tolist(), milp.row_upper.tolist(), strict=True)):
         activity = sum((v * x[j] for j, v in _entries(milp.A, i)), Fraction(0))
-        if activity < milp.row_lower[i] or activity > milp.row_upper[i]:
-            return None
+        for side, sign in ((below, 1), (above, -1)):
+            if np.isfinite(side):
+                most = max(most, sign * (Fraction(side) - activity))
+    return most
+
+
+def largest(milp: MILP) -> Fraction:
+    """Return the largest objective in the columns' bounds, exactly."""
+    sides = zip(milp.c.tolist(), milp.col_lower.tolist(), milp.col_upper.tolist(), strict=True)
+    terms = (max(Fraction(a) * Fraction(low), Fraction(a) * Fraction(high)) for a, low, high in sides)
+    return sum(terms, Fraction(float(milp.offset)))
+
+
+def objective_of(milp: MILP, x: Rationals) -> Fraction:
+    """Return the objective of a point, exactly."""
     terms = (Fraction(float(milp.c[j])) * x[j] for j in np.flatnonzero(milp.c))
     return sum(terms, Fraction(float(milp.offset)))
 

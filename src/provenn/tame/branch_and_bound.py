@@ -12,6 +12,7 @@ from provenn.milp import MILP, Event, Limits, OnEvent
 from provenn.milp.lower import big_m, integral_bounds
 from provenn.status import Status
 from provenn.tame._engine import Engine
+from provenn.tame._exact import largest
 from provenn.tame._shorten import shorten
 from provenn.tame.certificate import DualCertificate
 
@@ -111,16 +112,16 @@ def search(
     engine.settle()
     tree, duals = shorten(engine.milp, engine.tree(), engine.duals(), _goal(engine, status))
     done = time.monotonic() - began
-    return DualCertificate.of(engine.milp, tree, duals, engine.x, engine.value, status, done, engine.programs)
+    return DualCertificate.of(
+        engine.milp, tree, duals, engine.x, engine.value, status, done, engine.programs, engine.slack
+    )
 
 
 def _goal(engine: Engine, status: Status) -> Fraction | None:
     """Value that the leaves should reach; without a point, anything above the largest objective."""
     if engine.value is not None or status is not Status.INFEASIBLE:
         return engine.value
-    c, low, high = engine.milp.c, engine.milp.col_lower, engine.milp.col_upper
-    terms = (max(Fraction(float(a)) * Fraction(float(b)) for b in (u, v)) for a, u, v in zip(c, low, high, strict=True))
-    return sum(terms, Fraction(float(engine.milp.offset))) + Fraction(1, 2)
+    return largest(engine.milp) + Fraction(1, 2)
 
 
 def _run(engine: Engine, began: float, limits: Limits, report: Callable[[], None]) -> Status:

@@ -23,7 +23,7 @@ from provenn.tame._duals import (
     reduced_costs,
     row_parts,
 )
-from provenn.tame._exact import Rationals
+from provenn.tame._exact import Rationals, largest
 from provenn.tame._problem_data import model_of, problem_data
 from provenn.tame._simplex import Floats, Integers
 from provenn.tame._tree import Tree
@@ -59,6 +59,9 @@ class DualCertificate:
     seconds : float
     programs : int
         Linear programs that were solved.
+    slack : Fraction
+        By how much the point breaks the bound or side that it breaks most: 0, or rounding of data for which no
+        point is feasible exactly. The bound does not depend on it.
     """
 
     milp: MILP
@@ -70,6 +73,7 @@ class DualCertificate:
     status: Status
     seconds: float = 0.0
     programs: int = 0
+    slack: Fraction = Fraction(0)
 
     @classmethod
     def of(
@@ -82,15 +86,17 @@ class DualCertificate:
         status: Status,
         seconds: float = 0.0,
         programs: int = 0,
+        slack: Fraction = Fraction(0),
     ) -> "DualCertificate":
         """Pack a tree and compute the exact bound of its leaves; the zero vector joins the pool."""
         duals = duals if ZERO in duals else [*duals, ZERO]
         kept = Duals(tuple(duals), milp.n_rows)
         bound = least_bound(problem_data(milp), _listed(tree), [list(dual) for dual in duals])
-        if status is Status.OPTIMAL and value is not None and bound < value:
+        open_ = value is not None and (bound < value or slack > 0)
+        if (status is Status.OPTIMAL and open_) or (status is Status.INFEASIBLE and bound <= largest(milp)):
             status = Status.TOLERANCE
         x = None if point is None else tuple(point)
-        return cls(milp, tree, kept, x, value, bound, status, seconds, programs)
+        return cls(milp, tree, kept, x, value, bound, status, seconds, programs, slack)
 
     @property
     def value(self) -> float | None:
@@ -187,7 +193,7 @@ class DualCertificate:
         Returns
         -------
         dict
-            "value" and "bound" as Fractions, "optimal", "infeasible", "leaves".
+            "value", "bound" and "slack" as Fractions, "optimal", "infeasible", "leaves".
 
         Raises
         ------
@@ -209,6 +215,7 @@ class DualCertificate:
             "value": None if value is None else [value.numerator, value.denominator],
             "bound": [bound.numerator, bound.denominator],
             "x": None if self.point is None else _common(self.point),
+            "slack": [self.slack.numerator, self.slack.denominator],
             "tree": _listed(self.tree),
             "duals": [list(dual) for dual in self.duals.exact],
         }
@@ -230,7 +237,8 @@ class DualCertificate:
         milp, x = model_of(proof["problem"]), proof["x"]
         point = None if x is None else tuple(Fraction(v, x["denominator"]) for v in x["x"])
         duals = Duals(tuple((d, rows, values) for d, rows, values in proof["duals"]), milp.n_rows)
-        return cls(milp, _unlisted(proof["tree"]), duals, point, shown["value"], shown["bound"], status)
+        slack = shown["slack"]
+        return cls(milp, _unlisted(proof["tree"]), duals, point, shown["value"], shown["bound"], status, slack=slack)
 
     def _fitting(self, milp: MILP | None) -> MILP:
         """Lower a changed model and refuse one that does not fit."""

@@ -58,7 +58,7 @@ class _Writer:
 
     def lines(self) -> Iterator[str]:
         """All lines of the file."""
-        milp, found = self.milp, self.certificate.point
+        milp, found = self.milp, None if self.certificate.slack else self.certificate.point
         integer = np.flatnonzero(milp.integer).tolist()
         self._model()
         self._derivations()
@@ -78,7 +78,7 @@ class _Writer:
         yield from self.derived
 
     def _claim(self) -> str:
-        value = self.certificate.exact_value
+        value = None if self.certificate.slack else self.certificate.exact_value
         if value is None:
             return "RTP infeas" if self._infeasible() else f"RTP range {self.bound} inf"
         return f"RTP range {self.bound} {value - Fraction(float(self.milp.offset))}"
