@@ -182,6 +182,8 @@ def _own_engines() -> list[dict[str, Any]]:
         "agreement": "branch and bound of provenn, no MILP: only one neuron, two classes, loss max_correct",
         "hull": f"column generation of provenn, no MILP: only one hidden layer, losses {convex}, sat_margin and, "
         "with one output, max_correct",
+        "tree": "tree of provenn over activation patterns, no MILP: only hidden layers with few weights (some thousand "
+        "units for the inputs, 2^45 choices of them)",
     }
     capabilities = ["events", "bound", "nodes", "start"]
     return [

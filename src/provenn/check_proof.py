@@ -7,6 +7,7 @@ argument.
 
 import argparse
 import csv
+import functools
 import hashlib
 import io
 import itertools
@@ -18,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from operator import mul
+from operator import mul, or_
 from pathlib import Path
 from typing import Any
 
@@ -457,13 +458,14 @@ def check_convex(proof: Json, model: Json, data: Data) -> Json:
 
 # --- Kind "network": networks with hidden layers and few weights. ---
 #
-# On the samples a unit of the first layer is a pattern: where it fires. The layers after it are a head: scores for each
-# cell, that is each choice of which units fire. All patterns and all heads are listed, equal ones once with the least
-# price of any. A tree of cuts (does the unit fire on sample k?) gathers patterns in nested clusters. A node of the proof
-# names a cluster for every unit. In it each sample lies in a cube: a unit fires on it with all patterns of its cluster,
-# with none, or it is open. For every head the least losses over the cells of each sample's cube bound the loss.
+# On the samples a unit of the first layer is a pattern: where it fires. The layers after it are a head: scores for
+# every cell, that is for every choice of the units that fire. All patterns and all heads are listed, equal ones once,
+# with the least price of any. Cuts (does the unit fire on sample k?) gather the patterns in nested clusters. A node of
+# the tree names a cluster for every unit. In it each sample lies in a cube: a unit fires on it with all patterns of its
+# cluster, with none, or it is open. For every head, the least losses over the cells of these cubes bound the loss.
 
-FORBIDDEN, MOST_VECTORS, MOST_HEADS, MOST_UNITS = 2**44, 2**18, 2**17, 6
+FORBIDDEN, NEVER = 2**40, 2**62
+MOST_VECTORS, MOST_HEADS, MOST_UNITS = 2**19, 2**17, 6
 PRICES = ("nonzero_price", "l1_price", "l2_price", "neuron_price")
 HARMLESS = {
     "hidden_layer_sizes", "activation", "weights", "weight_bound", "bias_bound", "loss", "temperature", "solver",
@@ -480,10 +482,20 @@ def values_of(domain: Json | None) -> list[int]:
     return [*range(domain["low"], domain["high"] + 1, domain["step"])] if domain else [0]
 
 
+def lowest_of(layer: Json) -> int:
+    """Return the activation of a unit that does not fire."""
+    return -1 if layer["activation"] == "sign" else 0
+
+
 def least_of(found: dict[Any, Price], key: Any, price: Price) -> None:
     """Keep the least of each number that belongs to a key."""
     a, b, c = found.get(key, price)
     found[key] = min(a, price[0]), min(b, price[1]), min(c, price[2])
+
+
+def both(one: Price, other: Price) -> Price:
+    """Return the price of two parts of a unit."""
+    return one[0] + other[0], one[1] + other[1], one[2] | other[2]
 
 
 def planes_of(weights: list[int]) -> list[tuple[int, int]]:
@@ -519,8 +531,11 @@ class ScoreLoss:
             self.unit = Fraction(1, MICRO)
         elif self.name == "min_hinge":
             self.curve, self.unit = Hinge(self.B), Fraction(1, 4 * self.B**2)
-        usual = [[c] for c in range(classes)] if self.outputs == 1 else [[i == c for i in range(classes)] for c in range(classes)]
+        usual = [[c] if self.outputs == 1 else [i == c for i in range(classes)] for c in range(classes)]
         self.bits = [[*map(int, row)] for row in options.get("codes") or usual]
+        fitting = all(len(row) == self.outputs and set(row) <= {0, 1} for row in self.bits)
+        demand(len(self.bits) == classes and fitting, "the code words do not fit the network")
+        self.hard = self.name == "min_weight" or (self.published and self.outputs > 1)
         self.joint = self.outputs > 1 and (joint or self.name == "max_correct")
         self.terms = 1 if self.joint else self.outputs
         self.known = dict[tuple[int, ...], list[int]]()
@@ -547,7 +562,7 @@ class ScoreLoss:
             return [int(not f) if sum(fires) == 1 else FORBIDDEN for f in fires]
         return [int(scores.index(max(scores)) != c) for c in range(len(scores))]
 
-    def table(self, term: int, scores: Sequence[tuple[int, ...]]) -> Table:
+    def table(self, scores: Sequence[tuple[int, ...]]) -> Table:
         """Return the losses of cells with these scores: one after the other, for all labels."""
         if self.joint:
             return tuple(itertools.chain.from_iterable(map(self.of_classes, scores)))
@@ -575,7 +590,7 @@ class Term:
         self.categories, self.weights, self.units = [*layers], [*layers.values()], units
         self.planes, self.width = [planes_of(column) for column in self.weights], len(weights[0])
         self.cubes = [self._cells(cube) for cube in itertools.product(range(3), repeat=units)]
-        self.index, self.tables = dict[Table, int](), list[list[int]]()
+        self.index, self.tables, self.columns = dict[Table, int](), list[list[int]](), list[int]()
 
     def _cells(self, cube: tuple[int, ...]) -> list[int]:
         return [
@@ -592,10 +607,23 @@ class Term:
             self.tables.append([min(c) for cube in self.cubes for c in zip(*[costs[i] for i in cube], strict=True)])
         return self.index[table]
 
-    def losses(self, cubes: Sequence[int]) -> list[int]:
+    def pack(self) -> None:
+        """Put the losses of all tables in one place into one integer, 64 bits each: their sums are taken at once."""
+        most = max(map(max, self.tables)) * sum(map(sum, self.weights))
+        demand(most < 2**64, "the values are too large for proofs of this kind")
+        size, columns = 8 * len(self.tables), zip(*self.tables, strict=True)
+        self.columns = [int.from_bytes(struct.pack(f"<{size // 8}Q", *column), "little") for column in columns]
+
+    def losses(self, cubes: Sequence[int]) -> tuple[int, ...]:
         """Return the loss from below with every table, for samples that lie in cubes, given as masks."""
-        counts = [sum(v * (c & m).bit_count() for v, m in p) if c else 0 for c in cubes for p in self.planes]
-        return [sum(map(mul, table, counts)) for table in self.tables]
+        total, place, wide = 0, 0, len(self.planes)
+        for cube in cubes:
+            if cube:
+                for at, planes in enumerate(self.planes, place):
+                    for value, mask in planes:
+                        total += value * (cube & mask).bit_count() * self.columns[at]
+            place += wide
+        return struct.unpack(f"<{len(self.tables)}Q", total.to_bytes(8 * len(self.tables), "little"))
 
 
 class Networks:
@@ -617,19 +645,18 @@ class Networks:
     def __init__(
         self, layers: list[Json], loss: Json, prices: Sequence[Fraction], limits: Sequence[int | None], data: Data
     ) -> None:
-        self.layers, (self.most, fan_in), self.h = layers, limits, layers[0]["n_out"]
-        self.fan_in, self.scale = math.inf if fan_in is None else fan_in, data.scale
-        coupled = prices[3] > 0 or self.most is not None
+        self.layers, self.scale, self.h = layers, data.scale, layers[0]["n_out"]
+        self.room, self.fan_in = (math.inf if limit is None else limit for limit in limits)
+        coupled = prices[3] > 0 or limits[0] is not None
         self.loss = ScoreLoss(loss, layers, data.classes, coupled)
         self.unit = self._unit(prices)
-        self.factor, (self.nonzero, self.l1, self.l2, self.neuron) = int(self.loss.unit / self.unit), (
-            int(price / self.unit) for price in prices
-        )
+        self.factor = int(self.loss.unit / self.unit)
+        self.nonzero, self.l1, self.l2, self.neuron = (int(price / self.unit) for price in prices)
         counting = self.factor * (self.loss.name == "min_weight")
         self.nonzero, self.bias = self.nonzero + counting, counting * self.loss.count_biases
-        demand(2 <= len(layers) and self.h <= MOST_UNITS, "proofs of this kind are for few units in hidden layers")
+        demand(len(layers) >= 2 and self.h <= MOST_UNITS, "proofs of this kind are for few units in hidden layers")
         demand(len(layers) == 2 or not self.neuron, "neuron_price goes with one hidden layer in proofs of this kind")
-        self.rows = sorted({tuple(row) for row in data.X})
+        self.rows: list[tuple[int, ...]] = sorted({tuple(row) for row in data.X})
         self.all = (1 << len(self.rows)) - 1
         self.dead = [min(column) == max(column) for column in zip(*self.rows, strict=True)]
         self.terms = [Term(self._weights(data, term), self.h) for term in range(self.loss.terms)]
@@ -656,54 +683,72 @@ class Networks:
 
     def mirrored(self, layer: int) -> bool:
         """Whether a unit may fire where it did not, and the reverse: the next layer's weights change their signs."""
-        after = self.layers[layer + 1]["weights"]
-        return bool(self.layers[layer]["activation"] == "sign" and after["low"] == -after["high"])
+        after = values_of(self.layers[layer + 1]["weights"])
+        return self.layers[layer]["activation"] == "sign" and after == [-v for v in reversed(after)]
+
+    def entries(self) -> list[tuple[list[tuple[int, Price]], list[int]]]:
+        """Return values and prices of every parameter of a first unit, with what it is multiplied by in each sample.
+
+        Those that can change most come first.
+        """
+        first, n = self.layers[0], len(self.rows)
+        values = values_of(first["weights"])
+        zero = [0] if 0 in values else values
+        columns = zip(self.dead, zip(*self.rows, strict=True), strict=True)
+        found = [([(v, self.price([v], 0)) for v in (zero if dead else values)], [*x]) for dead, x in columns]
+        found.append(([(v, self.price([], v)) for v in values_of(first["bias"])], [self.scale] * n))
+        return sorted(found, key=lambda one: -max(abs(v) for v, _ in one[0]) * sum(map(abs, one[1])))
 
     def patterns(self) -> dict[int, Price]:
         """Return the least price of the units of every pattern in the first layer.
 
-        Entries are chosen one by one. What the others can still add closes a branch whose pattern is certain.
+        Parameters are chosen one by one. What the others can still add closes a branch whose pattern is certain; they
+        cost least at their smallest sizes. The pre-activations of all samples, plus a constant that makes the highest
+        bit their sign, are one integer with so many bits for each.
         """
-        first, found, seen = self.layers[0], dict[int, Price](), 0
-        values, n = values_of(first["weights"]), len(self.rows)
-        zero = [0] if 0 in values else values
-        entries = [(zero if dead else values, [*x]) for dead, x in zip(self.dead, zip(*self.rows, strict=True), strict=True)]
-        choices = [([((v, *self.price([v], 0))) for v in some], x) for some, x in entries]
-        choices.append(([(v, *self.price([], v)) for v in values_of(first["bias"])], [self.scale] * n))
-        choices.sort(key=lambda one: -max(abs(v[0]) for v in one[0]) * sum(map(abs, one[1])))
-        rest = [([0] * n, [0] * n, (0, 0, 0))]
-        for some, x in reversed(choices):
-            low, high, price = rest[-1]
-            a, b, least = some[0][0], some[-1][0], min(some, key=lambda one: abs(one[0]))[1:]
-            rest.append(([s + min(a * z, b * z) for s, z in zip(low, x, strict=True)],
-                         [s + max(a * z, b * z) for s, z in zip(high, x, strict=True)],
-                         (price[0] + least[0], price[1] + least[1], price[2] | least[2])))  # fmt: skip
-        rest.reverse()
-        stack, mirrored = [(0, [0] * n, (0, 0, 0))], self.mirrored(0)
+        entries, found, seen, n = self.entries(), dict[int, Price](), 0, len(self.rows)
+        reach = max(sum(max(abs(v) for v, _ in some) * abs(x[k]) for some, x in entries) for k in range(n))
+        width = reach.bit_length() + 1
+
+        def packed(values: Sequence[int]) -> int:
+            return sum(value << width * (n - 1 - k) for k, value in enumerate(values))
+
+        signs, rest, columns = packed([1 << width - 1] * n), [(0, 0, (0, 0, 0))], [packed(x) for _, x in entries]
+        for choices, x in reversed(entries):
+            (low, high, price), ends = rest[-1], (choices[0][0], choices[-1][0])
+            low += packed([min(v * z for v in ends) for z in x])
+            high += packed([max(v * z for v in ends) for z in x])
+            rest.append((low, high, both(price, min(choices, key=lambda one: abs(one[0]))[1])))
+        stack = [(0, signs, (0, 0, 0))]
         while stack:
             depth, sums, price = stack.pop()
-            low, high, least = rest[depth]
+            low, high, least = rest[len(entries) - depth]
             if price[1] + least[1] > self.fan_in:
                 continue
-            if depth == len(choices) or all(s + a >= 0 or s + b < 0 for s, a, b in zip(sums, low, high, strict=True)):
-                pattern = mask_of([s + a >= 0 for s, a in zip(sums, low, strict=True)])
-                pattern = min(pattern, self.all ^ pattern) if mirrored else pattern
-                least_of(found, pattern, (price[0] + least[0], price[1] + least[1], price[2] | least[2]))
+            fires = sums + low & signs
+            if depth == len(entries) or fires == sums + high & signs:
+                least_of(found, fires, both(price, least))
                 continue
-            some, x = choices[depth]
-            seen += len(some)
+            seen += len(entries[depth][0])
             demand(seen <= MOST_VECTORS, "the first layer has too many weights for proofs of this kind")
-            for v, more, used, live in some:
-                after = [s + v * z for s, z in zip(sums, x, strict=True)] if v else sums
-                stack.append((depth + 1, after, (price[0] + more, price[1] + used, price[2] | live)))
-        return found
+            stack += [(depth + 1, sums + v * columns[depth], both(price, more)) for v, more in entries[depth][0]]
+        return self._merged({int(f"{fires:0{n * width}b}"[::width], 2): price for fires, price in found.items()})
+
+    def _merged(self, found: dict[int, Price]) -> dict[int, Price]:
+        """Take the smaller of a pattern and its reverse for both, where one is as good as the other."""
+        if not self.mirrored(0):
+            return found
+        merged = dict[int, Price]()
+        for pattern, price in found.items():
+            least_of(merged, min(pattern, self.all ^ pattern), price)
+        return merged
 
     def functions(self, layer: int, rows: Sequence[Table]) -> dict[tuple[Table, int], Price]:
         """Return what the units of a later layer make of every cell, with the inputs that they use if that matters."""
         shape, found = self.layers[layer], dict[tuple[Table, int], Price]()
         values, biases, hidden = values_of(shape["weights"]), values_of(shape["bias"]), layer + 1 < len(self.layers)
         demand(len(values) ** shape["n_in"] * len(biases) <= MOST_HEADS, "a layer has too many weights")
-        lowest, mirrored = -1 if shape["activation"] == "sign" else 0, hidden and self.mirrored(layer)
+        lowest, mirrored = lowest_of(shape), hidden and self.mirrored(layer)
         for w in itertools.product(values, repeat=shape["n_in"]):
             used = mask_of([x != 0 for x in w]) if self.neuron else 0
             plain = [sum(map(mul, w, row)) for row in rows]
@@ -717,8 +762,7 @@ class Networks:
 
     def configurations(self) -> dict[tuple[Table, ...], Price]:
         """Return what the hidden layers after the first make of every cell, with their least price."""
-        lowest = -1 if self.layers[0]["activation"] == "sign" else 0
-        found = {tuple(itertools.product((lowest, 1), repeat=self.h)): (0, 0, 0)}
+        found = {tuple(itertools.product((lowest_of(self.layers[0]), 1), repeat=self.h)): (0, 0, 0)}
         for layer in range(1, len(self.layers) - 1):
             grown = dict[tuple[Table, ...], Price]()
             for rows, before in found.items():
@@ -726,8 +770,7 @@ class Networks:
                 demand(math.comb(len(units) + n - 1, n) <= MOST_HEADS, "the later layers have too many weights")
                 for chosen in itertools.combinations_with_replacement(units, n):
                     after = tuple(zip(*[table for (table, _), _ in chosen], strict=True))
-                    prices = [price for _, price in chosen]
-                    least_of(grown, after, (before[0] + sum(p[0] for p in prices), before[1] + sum(p[1] for p in prices), 0))
+                    least_of(grown, after, functools.reduce(both, [price for _, price in chosen], before))
             found = grown
         return found
 
@@ -742,46 +785,53 @@ class Networks:
             count += len(outputs) ** together
             demand(count <= MOST_HEADS, "the output layer has too many weights for proofs of this kind")
             for chosen in itertools.product(outputs, repeat=together):
-                scores, used = [*zip(*[table for (table, _), _ in chosen], strict=True)], 0
-                for (_, inputs), _ in chosen:
-                    used |= inputs
-                price = sum(p[0] for _, p in chosen), sum(p[1] for _, p in chosen)
-                first = (before[0], before[1], 0)
+                scores = [*zip(*[table for (table, _), _ in chosen], strict=True)]
+                used = functools.reduce(or_, [inputs for (_, inputs), _ in chosen])
+                price = functools.reduce(both, [price for _, price in chosen])
+                table = self.loss.table(scores)
                 for i, term in enumerate(self.terms):
-                    key = term.add(self.loss.table(i, scores)), used
-                    least_of(found[-1][i], key, (price[0] + first[0], price[1] + first[1], 0))
-                    first = (0, 0, 0)
+                    least_of(found[-1][i], (term.add(table), used), price if i else both(price, before))
+        for term in self.terms:
+            term.pack()
         return [[[(i, p[0], p[1], used) for (i, used), p in part.items()] for part in parts] for parts in found]
 
     def value(self, network: Json) -> int | None:
         """Return the objective of a network, None where it breaks a condition."""
-        h, total, used, incoming = self.rows, 0, 0, [0] * self.h
-        for number, layer in enumerate(self.layers):
-            W, b, unit = network["weights"][number], network["biases"][number], self.scale if number == 0 else 1
-            columns = [*zip(*W, strict=True)]
-            demand(len(W) == layer["n_in"] and len(columns) == layer["n_out"] == len(b), "a layer has another shape")
-            allowed, biases = set(values_of(layer["weights"])), set(values_of(layer["bias"]))
-            inside = all(type(x) is int and x in allowed for row in W for x in row) and set(b) <= biases
-            demand(inside, "the network lies outside its domain")
-            dead = number == 0 and 0 in allowed and any(any(w) and d for w, d in zip(W, self.dead, strict=True))
-            parts = [self.price(w, x) for w, x in zip(columns, b, strict=True)]
-            if dead or any(sum(map(bool, w)) > self.fan_in for w in columns):
-                return None
-            total, used = total + sum(p[0] for p in parts), used + sum(p[1] for p in parts)
-            if number < 2:
-                incoming = [a or p[2] for a, p in zip(incoming, parts, strict=True)] if number == 0 else [
-                    a or int(any(w)) for a, w in zip(incoming, W, strict=True)]  # fmt: skip
-            h = [tuple(sum(map(mul, w, x)) + unit * c for w, c in zip(columns, b, strict=True)) for x in h]
-            lowest = -1 if layer["activation"] == "sign" else 0
-            scores, h = h, [tuple(1 if a >= 0 else lowest for a in row) for row in h]
-        loss = 0
+        weights, biases = network["weights"], network["biases"]
+        units = [self._units(layer, W, b) for layer, W, b in zip(self.layers, weights, biases, strict=True)]
+        prices = [self.price(w, b) for layer in units for w, b in layer]
+        dead = 0 in values_of(self.layers[0]["weights"]) and any(
+            w[i] for w, _ in units[0] for i, constant in enumerate(self.dead) if constant
+        )
+        wide = any(sum(map(bool, w)) > self.fan_in for layer in units for w, _ in layer)
+        used, loss = sum(price[1] for price in prices), self._loss(units)
+        if dead or wide or used > self.room or (self.loss.hard and loss >= FORBIDDEN):
+            return None
+        live = [bool(any(w) or b or any(after[j] for after, _ in units[1])) for j, (w, b) in enumerate(units[0])]
+        kept = max(sum(live), min(self.h, self.loss.outputs))
+        return self.factor * loss + sum(price[0] for price in prices) + self.neuron * kept
+
+    def _units(self, layer: Json, W: list[list[int]], b: list[int]) -> list[tuple[tuple[int, ...], int]]:
+        """Return weights and bias of every unit of a layer, which must lie in their domains."""
+        columns, allowed = [*zip(*W, strict=True)], set(values_of(layer["weights"]))
+        demand(len(W) == layer["n_in"] and len(columns) == layer["n_out"] == len(b), "a layer has another shape")
+        demand(all(type(x) is int for x in itertools.chain(b, *W)), "a weight is no integer")
+        inside = all(x in allowed for x in itertools.chain(*W)) and set(b) <= set(values_of(layer["bias"]))
+        demand(inside, "the network lies outside its domain")
+        return [*zip(columns, b, strict=True)]
+
+    def _loss(self, units: Sequence[Sequence[tuple[tuple[int, ...], int]]]) -> int:
+        """Return the loss of a network: a forward pass on every distinct sample."""
+        rows, one, total = self.rows, self.scale, 0
+        for layer, shape in zip(units, self.layers, strict=True):
+            scores = [tuple(sum(map(mul, w, x)) + one * b for w, b in layer) for x in rows]
+            rows, one = [tuple(1 if a >= 0 else lowest_of(shape) for a in row) for row in scores], 1
         for i, term in enumerate(self.terms):
             for k, row in enumerate(scores):
-                cell = self.loss.table(i, [row if self.loss.joint else (row[i],)])
-                loss += sum(w[k] * sum(cell[c] for c in names) for names, w in zip(term.categories, term.weights, strict=True))
-        if loss >= FORBIDDEN or (self.most is not None and used > self.most):
-            return None
-        return self.factor * loss + total + self.neuron * max(sum(incoming), min(self.h, self.loss.outputs))
+                table = self.loss.table([row if self.loss.joint else (row[i],)])
+                for category, weights in zip(term.categories, term.weights, strict=True):
+                    total += weights[k] * sum(table[label] for label in category)
+        return total
 
 
 class Cluster:
@@ -797,7 +847,8 @@ class Cluster:
         for part in parts:
             none, fires = none & part.masks[0], fires & part.masks[1]
         self.masks = none, fires, whole & ~none & ~fires
-        self.price = tuple(min(part.price[i] for part in parts) for i in range(3))
+        a, b, c = (min(part.price[i] for part in parts) for i in range(3))
+        self.price = a, b, c
 
 
 class Search:
@@ -835,21 +886,26 @@ class Search:
 
     def ordered(self, nodes: Sequence[int]) -> tuple[int, ...] | None:
         """Drop parts of clusters that are out of order: patterns ascend from unit to unit."""
-        kept = list(nodes)
+        kept, most = list(nodes), len(self.patterns)
         for i in range(1, len(kept)):
-            kept[i] = self._part(kept[i], lambda c, least=self.clusters[kept[i - 1]].first: c.last > least)
+            kept[i] = self._part(kept[i], self.clusters[kept[i - 1]].first, most)
         for i in range(len(kept) - 2, -1, -1):
-            kept[i] = self._part(kept[i], lambda c, most=self.clusters[kept[i + 1]].last: c.first < most)
+            kept[i] = self._part(kept[i], -1, self.clusters[kept[i + 1]].last)
         return None if -1 in kept else tuple(kept)
 
-    def _part(self, number: int, holds: Callable[[Cluster], bool]) -> int:
-        """Return the smallest cluster with all parts that hold, -1 for none."""
-        while number >= 0 and (children := self.clusters[number].children):
-            good = [c for c in children if holds(self.clusters[c])]
-            if len(good) == 2:
-                return number
-            number = good[0] if good else -1
-        return number if number >= 0 and holds(self.clusters[number]) else -1
+    def _part(self, number: int, low: int, high: int) -> int:
+        """Return the smallest cluster with all patterns of a cluster but for parts before `low` or from `high` on.
+
+        -1 where there is none.
+        """
+        while number >= 0:
+            inside = self.clusters[number].last > low and self.clusters[number].first < high
+            children = self.clusters[number].children
+            good = [c for c in children if self.clusters[c].last > low and self.clusters[c].first < high]
+            if len(good) != 1:
+                return number if inside else -1
+            number = good[0]
+        return -1
 
     def bound(self, nodes: Sequence[int]) -> int:
         """Return a number that no network of some clusters, one a unit, goes below."""
@@ -857,16 +913,17 @@ class Search:
         for part in parts:
             cubes = [c & m for c in cubes for m in part.masks]
         losses = [term.losses(cubes) for term in one.terms]
-        room = math.inf if one.most is None else one.most - sum(part.price[1] for part in parts)
+        room = one.room - sum(part.price[1] for part in parts)
         live, fewest = mask_of([part.price[2] > 0 for part in parts]), min(one.h, one.loss.outputs)
         totals = [
             sum(
                 min(
                     (
                         one.factor * loss[i] + price + one.neuron * max((live | used).bit_count(), fewest)
-                        for i, price, nonzeros, used in options if nonzeros <= room
+                        for i, price, nonzeros, used in options
+                        if nonzeros <= room
                     ),
-                    default=FORBIDDEN,
+                    default=NEVER,
                 )
                 for options, loss in zip(configuration, losses, strict=True)
             )
@@ -904,10 +961,11 @@ def networks_of(model: Json, data: Data) -> Networks:
         demand(all(d.get("denominator", 1) == 1 for d in domains), "weights must be integers")
         demand(not layer.get("margin"), "proofs of this kind know no margins")
     demand(all(a["n_out"] == b["n_in"] for a, b in itertools.pairwise(layers)), "the layers do not fit together")
-    demand((model["network"]["scale"], layers[0]["n_in"]) == (data.scale, len(data.X[0])), "the network has other inputs")
+    told = model["network"]["scale"], layers[0]["n_in"]
+    demand(told == (data.scale, len(data.X[0])), "the network has other inputs")
+    demand(all(layer["activation"] in ("sign", "step") for layer in layers[:-1]), "an activation is unknown")
     demand(layers[-1]["n_out"] in ({1, 2} if data.classes == 2 else {data.classes}), "the network has other outputs")
     prices = [Fraction((options.get(p) or 0) * model["weight_unit"]).limit_denominator(MICRO) for p in PRICES]
-    prices = [prices[PRICES.index(p)] for p in ("nonzero_price", "l1_price", "l2_price", "neuron_price")]
     return Networks(layers, model["loss"], prices, (options["max_nonzeros"], options["fan_in"]), data)
 
 
@@ -919,6 +977,499 @@ def check_network(proof: Json, model: Json, data: Data) -> Json:
     demand(type(bound) is int and type(proof["tree"]) is str, "the proof is malformed")
     Search(networks, proof["cuts"]).check(proof["tree"], bound)
     return {"loss": loss, "bound": bound, "unit": str(networks.unit)}
+
+
+# --- Neurons whose wrong signs cost: boxes of weights in which samples, or one of two, must be wrong. ---
+
+
+PARTNERS, CLOSE = 24, 6
+
+
+class Fields:
+    """The largest values of rows ``a u + c`` in a box, packed into one integer, `size` bytes each; `half` is 0.
+
+    Narrowing a box lowers them by whole columns: one subtraction for all rows.
+    """
+
+    def __init__(self, rows: Sequence[tuple[Sequence[int], int]], top: Sequence[int], size: int) -> None:
+        half, self.size, self.count = 1 << (8 * size - 1), size, len(rows)
+        self.half = self.pack([half] * len(rows))
+        self.reach = self.pack([half + c + sum(max(x, 0) * t for x, t in zip(a, top, strict=True)) for a, c in rows])
+        self.down = [self.pack([max(a[j], 0) for a, _ in rows]) for j in range(len(top))]
+        self.up = [self.pack([max(-a[j], 0) for a, _ in rows]) for j in range(len(top))]
+
+    def pack(self, values: Sequence[int]) -> int:
+        """Return one integer for all values."""
+        return int.from_bytes(b"".join(value.to_bytes(self.size, "little") for value in values), "little")
+
+    def wrong(self, reach: int) -> bytes:
+        """Return a byte a row, 0 where the row can reach 0."""
+        return (~reach & self.half).to_bytes(self.size * self.count, "little")[self.size - 1 :: self.size]
+
+
+class Signs:
+    """Entries ``0 <= u <= top`` of a neuron, and rows ``a u + c``: row k is right from 0 on, else costs `costs[k]`.
+
+    They come from weights: equal columns are one entry, equal rows one row, and of opposite rows one is wrong
+    whatever the weights are.
+
+    Parameters
+    ----------
+    X : list of rows, with the scale at their end where there is a bias
+    wanted : list of int
+        The wanted sign of each sample times the cost of the other one.
+    box : (low, high, step), lists with one integer a weight, that of the bias last
+    zero : {1, -1}
+        The sign of a score of 0.
+    every : bool
+        Keep rows that cost nothing, too, so that the rows tell the signs of all samples.
+    """
+
+    def __init__(
+        self,
+        X: Sequence[Sequence[int]],
+        wanted: Sequence[int],
+        box: tuple[list[int], list[int], list[int]],
+        zero: int,
+        every: bool,
+    ) -> None:
+        self.signs = [1 if cost >= 0 else -1 for cost in wanted]
+        offsets, entries = [-(t != zero) for t in self.signs], dict[tuple[int, ...], int]()
+        for low, high, step, column in zip(*box, zip(*X, strict=True), strict=True):
+            values = [t * x for t, x in zip(self.signs, column, strict=True)]
+            lead = next((v for v in values if v), 0)
+            start, way = (high, -step) if lead < 0 else (low, step)
+            offsets = [c + v * start for c, v in zip(offsets, values, strict=True)]
+            if lead and low < high:
+                key = tuple(way * v for v in values)
+                entries[key] = entries.get(key, 0) + (high - low) // step
+        self.top = list(entries.values())
+        self.constant, self.fates = 0, list[tuple[Any, bool]]()
+        rows = list(zip(*entries, strict=True)) if entries else [()] * len(X)
+        self.rows, self.costs = self._merged(rows, offsets, [abs(cost) for cost in wanted], every)
+        self.all = self.constant + sum(self.costs)
+        self.pairs, self.close = self._pairs()
+        self._pack()
+
+    def _merged(
+        self, rows: Sequence[tuple[int, ...]], offsets: list[int], costs: list[int], every: bool
+    ) -> tuple[list[tuple[tuple[int, ...], int]], list[int]]:
+        """Return the rows that are open in the root box, equal and opposite ones merged, and their costs."""
+        found = dict[Any, list[int]]()
+        for row, offset, cost in zip(rows, offsets, costs, strict=True):
+            factor = math.gcd(*row) or 1
+            a, c = tuple(x // factor for x in row), offset // factor
+            ends = [(x * t, 0) for x, t in zip(a, self.top, strict=True)]
+            least, most = c + sum(map(min, ends)), c + sum(map(max, ends))
+            if most < 0 or least >= 0 or not (cost or every):
+                self.constant += cost if most < 0 else 0
+                self.fates.append((None, most < 0))
+                continue
+            other = next(x for x in a if x) < 0
+            key = (tuple(-x for x in a), -c - 1) if other else (a, c)
+            found.setdefault(key, [0, 0, factor])[other] += cost
+            self.fates.append((key, other))
+        self.constant += sum(min(right, wrong) for right, wrong, _ in found.values())
+        kept = {key: one for key, one in found.items() if every or one[0] != one[1]}
+        self.ways = {key: (i, one[0] < one[1]) for i, (key, one) in enumerate(kept.items())}
+        ways = [-factor if right < wrong else factor for right, wrong, factor in kept.values()]
+        merged = [(tuple(f * x for x in a), f * (c if f > 0 else c + 1)) for (a, c), f in zip(kept, ways, strict=True)]
+        return merged, [abs(right - wrong) for right, wrong, _ in kept.values()]
+
+    def _pairs(self) -> tuple[list[tuple[int, int]], int]:
+        """Return pairs of rows whose sum reaches least far, the closest of each row first, and how many these are."""
+        chosen = dict[tuple[int, int], tuple[bool, int]]()
+        able = [i for i, cost in enumerate(self.costs) if cost]
+        reach = [[self._reach(i, j) for j in able[:number]] for number, i in enumerate(able)]
+        for number, i in enumerate(able):
+            after = (row[number] for row in reach[number + 1 :])
+            near = sorted(zip((*reach[number], *after), (j for j in able if j != i), strict=True))
+            for rank, (value, j) in enumerate(near[:PARTNERS]):
+                pair = min(i, j), max(i, j)
+                chosen[pair] = min((rank >= CLOSE, value), chosen.get(pair, (True, value)))
+        order = sorted(chosen, key=lambda pair: (chosen[pair], pair))
+        return order, sum(not far for far, _ in chosen.values())
+
+    def _reach(self, i: int, j: int) -> int:
+        """Return the largest value of the sum of two rows in the root box."""
+        (a, c), (b, d) = self.rows[i], self.rows[j]
+        return c + d + sum([(x + y) * t for x, y, t in zip(a, b, self.top, strict=True) if x + y > 0])
+
+    def _pack(self) -> None:
+        """Pack rows, and the sums of the rows of pairs."""
+        ends = (abs(c) + sum(abs(x) * t for x, t in zip(a, self.top, strict=True)) for a, c in self.rows)
+        size = (2 * max(ends, default=0)).bit_length() // 8 + 1
+        both = ((self.rows[i], self.rows[j]) for i, j in self.pairs)
+        sums = [([x + y for x, y in zip(a, b, strict=True)], c + d) for (a, c), (b, d) in both]
+        self.single, self.double = Fields(self.rows, self.top, size), Fields(sums, self.top, size)
+
+    def reaches(self, reach: int, double: int, enough: int) -> bool:
+        """Whether all neurons of a box are seen to cost so much: by wrong rows, and by pairs that share out costs."""
+        rest = [0 if wrong else cost for cost, wrong in zip(self.costs, self.single.wrong(reach), strict=True)]
+        missing = enough - self.all + sum(rest)
+        if missing <= 0:
+            return True
+        found = itertools.compress(self.pairs, self.double.wrong(double))
+        apart = [(i, j) for i, j in found if rest[i] and rest[j]]
+        if shared(apart, rest.copy()) >= missing:
+            return True
+        degree = [0] * len(rest)
+        for i, j in apart:
+            degree[i] += 1
+            degree[j] += 1
+        apart.sort(key=lambda pair: degree[pair[0]] + degree[pair[1]])
+        return shared(apart, rest) >= missing
+
+    def decided(self, reach: int, widths: Sequence[int]) -> tuple[int, tuple[int, ...]] | None:
+        """Return the cost and the signs of all samples where every point of a box has the same, else None."""
+        least = reach - sum(
+            (up + down) * width for up, down, width in zip(self.single.up, self.single.down, widths, strict=True)
+        )
+        if reach & self.single.half & ~least:
+            return None
+        wrong = [bool(byte) for byte in self.single.wrong(reach)]
+        cost = self.constant + sum(itertools.compress(self.costs, wrong))
+        ways = {key: wrong[i] != turned for key, (i, turned) in self.ways.items()}
+        fates = (wrong if key is None else ways[key] != wrong for key, wrong in self.fates)
+        return cost, tuple(-t if wrong else t for t, wrong in zip(self.signs, fates, strict=True))
+
+
+def shared(pairs: Sequence[tuple[int, int]], rest: list[int]) -> int:
+    """Return what pairs take, one after the other, of what both of their rows have left."""
+    total = 0
+    for i, j in pairs:
+        a, b = rest[i], rest[j]
+        if a and b:
+            share = a if a < b else b
+            total += share
+            rest[i], rest[j] = a - share, b - share
+    return total
+
+
+class SignTree:
+    """The proof that all neurons of `Signs` cost at least `bound`, and the signs of all that cost less than `listed`.
+
+    A tree of boxes of entries, its nodes listed depth first, each an integer v. With D entries,
+
+    * ``v > 0``, ``v - 1 = c D + j``: entry j is at most c in the first branch, and above c in the second;
+    * ``v = 0``: all neurons of the box are seen to cost `listed` or more, or all have the same signs;
+    * ``v < 0``: move ``-1 - v`` takes the box to points of the root box with equal scores and a larger rank.
+    """
+
+    def __init__(self, signs: Signs, data: Json) -> None:
+        self.signs, self.bound, self.listed = signs, integer(data["bound"]), integer(data["listed"])
+        self.moves, rank = data["moves"], integers(data["rank"], len(signs.top))
+        demand(self.listed >= self.bound, "a list ends below its bound")
+        for u in self.moves:
+            integers(u, len(rank))
+            demand(not any(sum(map(mul, a, u)) for a, _ in signs.rows), "a move changes scores")
+            demand(sum(map(mul, rank, u)) > 0, "a move does not raise the rank")
+
+    def check(self, nodes: Sequence[int]) -> dict[tuple[int, ...], int]:
+        """Reject unless every leaf is closed; return the listed signs with their costs."""
+        signs, entries = self.signs, len(self.signs.top)
+        (one, two), found = (signs.single, signs.double), dict[tuple[int, ...], int]()
+        boxes = [(one.reach, two.reach, [0] * entries, signs.top)]
+        for number, node in enumerate(nodes):
+            demand(boxes, f"node {number} has no box")
+            reach, double, low, high = boxes.pop()
+            if node > 0:
+                c, j = divmod(node - 1, entries)
+                demand(low[j] <= c < high[j], f"node {number} splits nothing")
+                up, down = c + 1 - low[j], high[j] - c
+                above, below = [*low[:j], c + 1, *low[j + 1 :]], [*high[:j], c, *high[j + 1 :]]
+                boxes.append((reach - one.up[j] * up, double - two.up[j] * up, above, high))
+                boxes.append((reach - one.down[j] * down, double - two.down[j] * down, low, below))
+            elif node < 0:
+                demand(self.moved(-1 - node, low, high), f"node {number} moves nowhere")
+            elif not signs.reaches(reach, double, self.listed):
+                demand(self.listed > self.bound, f"node {number} does not reach the bound")
+                same = signs.decided(reach, [b - a for a, b in zip(low, high, strict=True)])
+                demand(same is not None and same[0] >= self.bound, f"node {number} does not reach the bound")
+                found.update([same[::-1]] if same else [])
+        demand(not boxes, "the tree leaves boxes open")
+        return found
+
+    def moved(self, i: int, low: list[int], high: list[int]) -> bool:
+        """Whether move i takes all of a box into the root box."""
+        ends = zip(self.moves[i], low, high, self.signs.top, strict=True)
+        return all(a + u >= 0 and b + u <= top for u, a, b, top in ends)
+
+
+# --- Kind "agreement": one neuron, whose errors are counted. ---
+
+
+def plain_layers(model: Json, data: Data, hidden: int) -> list[Json]:
+    """Return the layers of a model without prices and perturbations, whose network keeps domains and limits."""
+    network, options = model["network"], model["options"]
+    layers, n = network["architecture"]["layers"], len(data.X[0])
+    known = HARMLESS | {*PRICES, "max_nonzeros", "fan_in", "feature_signs", "robust_radius", "robust_price"}
+    demand(set(options) <= known, "the model has an option that this checker does not know")
+    demand(not any(options.get(price) for price in PRICES), "proofs of this kind are for models without prices")
+    radius = options.get("robust_radius") or 0.0
+    radii = radius.values() if isinstance(radius, dict) else radius if isinstance(radius, list) else [radius]
+    demand(not any(radii), "proofs of this kind are for models without perturbations")
+    demand(len(layers) == hidden + 1, "the network has another number of layers than proofs of this kind")
+    demand((network["scale"], layers[0]["n_in"]) == (data.scale, n), "the network has other inputs")
+    demand(all(a["n_out"] == b["n_in"] for a, b in itertools.pairwise(layers)), "the layers do not fit together")
+    outputs = {1, 2} if data.classes == 2 else {data.classes}
+    demand(layers[-1]["n_out"] in outputs, "the network has other outputs than the data have classes")
+    plain = all((layer[d] or {}).get("denominator", 1) == 1 for layer in layers for d in ("weights", "bias"))
+    demand(plain and not any("margin" in layer for layer in layers), "weights must be integers")
+    used = [[sum(1 for x in column if x) for column in zip(*W, strict=True)] for W in network["weights"]]
+    budget, fan_in = options.get("max_nonzeros"), options.get("fan_in")
+    demand(budget is None or sum(map(sum, used)) <= budget, "the network has too many weights")
+    demand(fan_in is None or max(map(max, used)) <= fan_in, "a neuron has too many weights")
+    for i, (layer, W, b) in enumerate(zip(layers, network["weights"], network["biases"], strict=True)):
+        domains = [layer["weights"]] * layer["n_in"] if i else weight_domains(model, data, layer["weights"])
+        demand(len(W) == layer["n_in"] == len(domains), "a layer has another number of inputs")
+        demand(all(len(row) == layer["n_out"] for row in (*W, b)), "a layer has another number of units")
+        demand(all(holds(d, x) for row, d in zip(W, domains, strict=True) for x in row), "a weight outside its domain")
+        demand(all(holds(layer["bias"], x) for x in b), "a bias outside its domain")
+    whole_layers: list[Json] = layers
+    return whole_layers
+
+
+def holds(domain: Json | None, value: Any) -> bool:
+    """Whether a domain holds a value; without one only 0."""
+    if domain is None or type(value) is not int:
+        return value == 0
+    return bool(domain["low"] <= value <= domain["high"] and (value - domain["low"]) % domain["step"] == 0)
+
+
+def scores_of(network: Json, X: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Return the scores of every output on all samples."""
+    layers, scale = network["architecture"]["layers"], network["scale"]
+    for i, (W, b) in enumerate(zip(network["weights"], network["biases"], strict=True)):
+        columns = list(zip(*W, strict=True))
+        X = [[sum(map(mul, x, w)) + scale * c for w, c in zip(columns, b, strict=True)] for x in X]
+        scale = 1
+        if i < len(layers) - 1:
+            lowest = {"sign": -1, "step": 0}[layers[i]["activation"]]
+            X = [[1 if a >= 0 else lowest for a in row] for row in X]
+    return [list(column) for column in zip(*X, strict=True)]
+
+
+def unit_box(model: Json, data: Data, layer: Json) -> tuple[list[list[int]], tuple[list[int], list[int], list[int]]]:
+    """Return the samples, with the scale at their end where a layer has biases, and the box of a unit's weights."""
+    bias = layer["bias"]
+    domains = [*weight_domains(model, data, layer["weights"]), *([bias] if bias is not None else [])]
+    rows = [[*row, *([data.scale] if bias is not None else [])] for row in data.X]
+    even = all(d["step"] > 0 and (d["high"] - d["low"]) % d["step"] == 0 for d in domains)
+    demand(even, "a domain does not end at one of its values")
+    return rows, ([d["low"] for d in domains], [d["high"] for d in domains], [d["step"] for d in domains])
+
+
+def counts_errors(loss: Json) -> bool:
+    """Whether a loss of one output counts the samples whose sign is wrong."""
+    name, options = loss["name"], loss["options"]
+    return name == "max_correct" or (name == "hamming" and options["codes"] is None)
+
+
+def check_agreement(proof: Json, model: Json, data: Data) -> Json:
+    """Check a proof for one neuron whose errors are counted; return its loss, bound and unit."""
+    (layer,) = plain_layers(model, data, 0)
+    demand(layer["n_out"] == 1 and counts_errors(model["loss"]), "proofs of this kind count the errors of one output")
+    (scores,), targets = scores_of(model["network"], data.X), [1 if y == 1 else -1 for y in data.y]
+    wrong = [(a >= 0) != (t > 0) for a, t in zip(scores, targets, strict=True)]
+    X, box = unit_box(model, data, layer)
+    wanted = [m * t for m, t in zip(data.multiplicity, targets, strict=True)]
+    tree = SignTree(Signs(X, wanted, box, 1, every=False), {"listed": proof["bound"], **proof})
+    demand(tree.listed == tree.bound, "an agreement proof lists nothing")
+    tree.check(proof["tree"])
+    return {"loss": sum(itertools.compress(data.multiplicity, wrong)), "bound": tree.bound, "unit": "1"}
+
+
+# --- Kind "hull": networks with one hidden layer. ---
+
+
+MOST_LAYERS, MOST_NETWORKS = 200_000, 10**6
+Unit = tuple[int, int, tuple[int, ...]]
+
+
+class Region:
+    """Output layers of a bias, with all weights of a range of totals, or with single magnitudes and sides."""
+
+    def __init__(self, data: Any) -> None:
+        base, least, most, magnitudes, sides, self.cut = data
+        self.base, self.least, self.most, self.cut = integer(base), integer(least), integer(most), integer(data[5])
+        integers(sides, len(integers(magnitudes, len(magnitudes))))
+        self.layer, sums = list(zip(magnitudes, sides, strict=True)), {0}
+        demand(0 <= self.least <= self.most, "a region of no totals")
+        for m in magnitudes:
+            sums = {o + s * m for o in sums for s in (-1, 1)}
+        self.exact = bool(magnitudes) or self.most == 0
+        demand(not magnitudes or self.least == self.most == sum(magnitudes), "a region of other totals than its own")
+        step = 2 if self.least == self.most else 1
+        self.offsets = sorted(sums) if self.exact else list(range(-self.most, self.most + 1, step))
+
+
+class Cut:
+    """Slopes ``G_k / Q`` of all samples, and how well a unit or a mirrored unit can agree with them at best."""
+
+    def __init__(self, hidden: "Hidden", data: Json) -> None:
+        self.quotient, self.slopes = integer(data["quotient"]), integers(data["slopes"], len(hidden.multiplicity))
+        demand(self.quotient > 0, "a quotient is not positive")
+        wanted = [-m * slope for m, slope in zip(hidden.multiplicity, self.slopes, strict=True)]
+        self.total, self.units = sum(map(abs, wanted)), list[Unit]()
+        low, high, step = hidden.box
+        mirrored = [-x for x in high], [-x for x in low], step
+        bounds, self.listed = [], []
+        for side, box, part in zip((1, -1), (hidden.box, mirrored), data["sides"], strict=True):
+            signs = Signs(hidden.X, wanted, box, side, every=part["listed"] > part["bound"])
+            tree = SignTree(signs, part)
+            self.units += [(cost, side, pattern) for pattern, cost in tree.check(part["tree"]).items()]
+            bounds.append(tree.bound)
+            self.listed.append(tree.listed)
+        self.agreement = self.total - 2 * min(bounds)
+
+    def within(self, room: int, sided: bool) -> list[Unit]:
+        """Return all units that agree at most `room` worse than the best can, as (how much worse, side, signs)."""
+        most = (self.total - self.agreement + room) // 2
+        demand(all(most < listed for listed in self.listed), "the lists of a cut leave units out")
+        near = ((self.agreement - self.total + 2 * cost, side, signs) for cost, side, signs in self.units)
+        units = sorted(unit for unit in near if unit[0] <= room)
+        return units if sided else list({signs: (worse, side, signs) for worse, side, signs in units}.values())
+
+
+class Hidden:
+    """One output of a network with one hidden layer: its loss is at least `bound`, by regions of output layers.
+
+    With units s of signs, and mirrored ones, magnitudes m and a bias every score is ``(base + o) / parts``, with
+    ``o = sum_i m_i s_i``. A cut with slopes g gives ``sum_k loss_k(o_k) >= sum_k min_o [loss_k(o) - g_k o] - V A``,
+    where V is the sum of magnitudes and A the best agreement of a unit. If a region's bound by its cut is too small,
+    all units that agree well enough for a better network are combined.
+    """
+
+    def __init__(self, model: Json, data: Data, layers: list[Json], output: int) -> None:
+        self.X, self.box = unit_box(model, data, layers[0])
+        self.multiplicity, self.layer, self.units = data.multiplicity, layers[1], layers[0]["n_out"]
+        self.parts = {"sign": 1, "step": 2}[layers[0]["activation"]]
+        self.targets = targets_of(data, layers[1]["n_out"], output)
+        self.loss, _ = loss_of(model["loss"], layers[1])
+        self.networks = 0
+
+    def weights(self) -> list[tuple[int, int]]:
+        """Return magnitudes and sides of output weights; side 0 stands for both."""
+        domain = self.layer["weights"]
+        values = range(domain["low"], domain["high"] + 1, domain["step"])
+        even = self.parts == 1 and domain["low"] == -domain["high"]
+        return sorted({(abs(v), 0 if even else (v > 0) - (v < 0)) for v in values}, reverse=True)
+
+    def cover(self, regions: Sequence[Region]) -> None:
+        """Reject unless every output layer is in a region."""
+        domain, weights = self.layer["bias"] or {"low": 0, "high": 0, "step": 1}, self.weights()
+        biases = range(domain["low"], domain["high"] + 1, domain["step"])
+        layers = math.comb(len(weights) + self.units - 1, self.units) * len(biases)
+        demand(layers <= MOST_LAYERS, "there are too many output layers")
+        single = {(region.base, tuple(region.layer)) for region in regions if region.exact}
+        ranges = {(r.base, V) for r in regions if not r.exact for V in range(r.least, r.most + 1)}
+        for chosen in itertools.combinations_with_replacement(weights, self.units):
+            used = tuple((m, side) for m, side in chosen if m)
+            middle = sum(m * side for m, side in used) if self.parts == 2 else 0
+            for b in biases:
+                base = self.parts * b + middle
+                held = (base, used) in single or (base, sum(m for m, _ in used)) in ranges
+                demand(held, f"no region holds the output bias {b} with {list(used)}")
+
+    def losses(self, region: Region) -> list[list[int]]:
+        """Return what each sample, counted once, loses at each offset of a region."""
+        scores = [(region.base + o) // self.parts for o in region.offsets]
+        of = {t: [self.loss(t, a) for a in scores] for t in (-1, 1)}
+        return [of[t] for t in self.targets]
+
+    def check(self, region: Region, cuts: Sequence[Cut], bound: int) -> None:
+        """Reject unless no network of a region has a loss below the bound."""
+        table = self.losses(region)
+        alone = sum(m * min(row) for m, row in zip(self.multiplicity, table, strict=True))
+        if region.cut < 0 or alone >= bound:
+            demand(alone >= bound, "a region's bound is too small")
+            return
+        cut = cuts[region.cut]
+        slopes = zip(self.multiplicity, table, cut.slopes, strict=True)
+        own = sum(
+            m * min([cut.quotient * v - g * o for v, o in zip(row, region.offsets, strict=True)])
+            for m, row, g in slopes
+        )  # fmt: skip
+        room = cut.quotient * (bound - 1) - own + max(region.least * cut.agreement, region.most * cut.agreement)
+        if room >= 0:
+            demand(region.exact and region.most, "a region's bound is too small")
+            units = cut.within(room // min(m for m, _ in region.layer), any(side for _, side in region.layer))
+            Combination(self, region, table, units, room, bound).check()
+
+
+class Combination:
+    """All networks of one output layer whose units, taken from a list, agree at most `room` worse in all."""
+
+    def __init__(
+        self, hidden: Hidden, region: Region, table: list[list[int]], units: list[Unit], room: int, bound: int
+    ) -> None:
+        self.hidden, self.layer, self.units, self.room, self.bound = hidden, region.layer, units, room, bound
+        costs = [dict(zip(region.offsets, row, strict=True)) for row in table]
+        self.costs = [{o: m * v for o, v in row.items()} for m, row in zip(hidden.multiplicity, costs, strict=True)]
+
+    def check(self) -> None:
+        """Reject if a network is below the bound."""
+        self.add(0, 0, self.room, [0] * len(self.costs))
+
+    def add(self, level: int, first: int, room: int, sums: list[int]) -> None:
+        """Try all units for an output weight, of which equal ones come in the order of the list."""
+        m, side = self.layer[level]
+        rest = self.layer[level + 1 :]
+        alike = m * (1 + sum(1 for other in rest if other == (m, side)))
+        for i in range(first, len(self.units)):
+            worse, kind, signs = self.units[i]
+            if alike * worse > room:
+                return
+            if side and kind != side:
+                continue
+            self.hidden.networks += 1
+            demand(self.hidden.networks <= MOST_NETWORKS, "there are too many networks to combine")
+            after = [o + m * s for o, s in zip(sums, signs, strict=True)]
+            if rest:
+                self.add(level + 1, i if rest[0] == (m, side) else 0, room - m * worse, after)
+            else:
+                value = sum(row[o] for row, o in zip(self.costs, after, strict=True))
+                demand(value >= self.bound, "a network of listed units is below the bound")
+
+
+def targets_of(data: Data, outputs: int, output: int) -> list[int]:
+    """Return the wanted sign of an output on every sample."""
+    own = 1 if outputs == 1 else output
+    return [1 if y == own else -1 for y in data.y]
+
+
+def loss_of(loss: Json, layer: Json) -> tuple[Callable[[int, int], int], Fraction]:
+    """Return what an output of a wanted sign loses at a score, behind a hidden layer, and the value of a unit."""
+    name, options = loss["name"], loss["options"]
+    bounds = [max(abs(d["low"]), abs(d["high"])) for d in (layer["weights"], layer["bias"]) if d is not None]
+    B = layer["n_in"] * bounds[0] + sum(bounds[1:])
+    if name == "logistic":
+        logistic = Logistic(options["temperature"])
+        return lambda t, a: logistic.exact(t * a), Fraction(1, MICRO)
+    if name == "min_hinge":
+        hinge = Hinge(B)
+        return lambda t, a: hinge.exact(t * a), Fraction(1, 4 * B * B)
+    if name == "sat_margin" and not options["kept_only"]:
+        return lambda t, a: int(4 * t * a < B), Fraction(1)
+    known = counts_errors(loss) and (name == "hamming" or layer["n_out"] == 1)
+    demand(known, f"proofs of this kind do not know the loss {name!r}")
+    return lambda t, a: int((a >= 0) != (t > 0)), Fraction(1)
+
+
+def check_hull(proof: Json, model: Json, data: Data) -> Json:
+    """Check a proof for a network with one hidden layer; return its loss, bound and unit."""
+    layers, loss = plain_layers(model, data, 1), 0
+    of, unit = loss_of(model["loss"], layers[1])
+    demand(len(proof["outputs"]) == layers[1]["n_out"], "the proof has another number of outputs")
+    for i, (part, scores) in enumerate(zip(proof["outputs"], scores_of(model["network"], data.X), strict=True)):
+        hidden, regions = Hidden(model, data, layers, i), [Region(region) for region in part["regions"]]
+        loss += sum(m * of(t, a) for m, t, a in zip(data.multiplicity, hidden.targets, scores, strict=True))
+        hidden.cover(regions)
+        cuts = [Cut(hidden, cut) for cut in part["cuts"]]
+        for region in regions:
+            hidden.check(region, cuts, integer(part["bound"]))
+    return {"loss": loss, "bound": sum(part["bound"] for part in proof["outputs"]), "unit": str(unit)}
 
 
 # --- Mixed-integer programs. ---
@@ -1164,7 +1715,12 @@ def split_box(model: Program, node: Any, box: dict[int, tuple[int, int]]) -> lis
 # --- The kinds of proofs, the verdict. ---
 
 
-KINDS: dict[str, Callable[[Json, Json, Data], Json]] = {"convex": check_convex}
+KINDS: dict[str, Callable[[Json, Json, Data], Json]] = {
+    "convex": check_convex,
+    "agreement": check_agreement,
+    "hull": check_hull,
+    "network": check_network,
+}
 
 
 def check(proof: Json, model: Json, data: Data | None = None, table: dict[str, list[str]] | None = None) -> Json:

@@ -25,6 +25,7 @@ from provenn.trainers.hull import Hull
 from provenn.trainers.portfolio import Portfolio
 from provenn.trainers.robust_convex import RobustConvex
 from provenn.trainers.splitting import Splitting
+from provenn.trainers.tree import Tree
 
 KINDS = ("integer", "continuous")
 LARGEST_BOX = FREE_BIAS = 127
@@ -102,7 +103,7 @@ def loss_of(loss: str | Loss, temperature: float) -> Loss:
 
 
 TRAINERS = (
-    "portfolio", "search", "convex", "agreement", "hull", "blocks", "gradient", "alternating", "splitting"
+    "portfolio", "search", "convex", "agreement", "hull", "tree", "blocks", "gradient", "alternating", "splitting"
 )  # fmt: skip
 
 
@@ -117,7 +118,7 @@ def trainer_of(
     """Turn the name of a trainer or solver, a `Solver` or a `Trainer` into a trainer.
 
     "auto" and "portfolio" are search beside provers, "search" is search alone, "convex", "agreement", "hull",
-    "blocks", "gradient", "alternating" and "splitting" are single engines, and the name of a solver is that
+    "tree", "blocks", "gradient", "alternating" and "splitting" are single engines, and the name of a solver is that
     solver on the MILP. The worst case of a convex loss without hidden layers goes to the convex engine on lifted data.
     """
     if solver != "splitting" and (max_parts is not None or batch_size is not None):
@@ -136,6 +137,7 @@ def trainer_of(
         "convex": Convex,
         "agreement": Agreement,
         "hull": Hull,
+        "tree": Tree,
         "blocks": Blocks,
         "gradient": Gradient,
         "alternating": Alternating,

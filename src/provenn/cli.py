@@ -18,7 +18,7 @@ INTERRUPTED = 130
 """What newer versions of typer return for Ctrl-C."""
 LOSSES = registry.names("provenn.losses")
 ENGINES = (
-    "portfolio", "search", "convex", "agreement", "hull", "blocks", "gradient", "alternating", "splitting"
+    "portfolio", "search", "convex", "agreement", "hull", "tree", "blocks", "gradient", "alternating", "splitting"
 )  # fmt: skip
 SOLVERS = ("auto", *ENGINES, *registry.names("provenn.solvers"))
 

@@ -66,7 +66,7 @@ class IntegerNetworkClassifier(ClassifierMixin, BaseEstimator):
         data; with hidden layers of some size also whether search or gradients train. After a
         start that is an estimator its choices stay.
     solver : str, Solver or Trainer, default "auto"
-        "auto" is the portfolio: search beside provers. "convex", "agreement", "hull", "blocks",
+        "auto" is the portfolio: search beside provers. "convex", "agreement", "hull", "tree", "blocks",
         "gradient", "alternating", "splitting" and the names of solvers run one engine alone.
     validation : float, int or "auto", default "auto"
         What choices are judged by: a share of the samples, split off once, stratified and always

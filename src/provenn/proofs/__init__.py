@@ -13,8 +13,11 @@ from provenn.formulations import Problem
 from provenn.milp import Limits
 from provenn.network import Dataset, IntegerNetwork
 from provenn.network.files import read_json, write_text_safely
+from provenn.proofs._agreement import AGREEMENT
 from provenn.proofs._convex import CONVEX
+from provenn.proofs._hull import HULL
 from provenn.proofs._kinds import Evidence, Kind
+from provenn.proofs._network import NETWORK
 
 FORMAT, VERSION = "provenn-proof", 1
 SIZE_LIMIT = 64 * 2**20
@@ -59,7 +62,7 @@ class ProofReport:
         return self.path is not None
 
 
-KINDS: tuple[Kind, ...] = (CONVEX,)
+KINDS: tuple[Kind, ...] = (CONVEX, AGREEMENT, NETWORK, HULL)
 """Those that are tried, in this order."""
 
 

@@ -10,7 +10,7 @@ from provenn.losses._worst_case import WorstCase
 from provenn.milp import Limits
 from provenn.solvers import Solver
 from provenn.status import Status
-from provenn.trainers import agreement, groups, hull
+from provenn.trainers import agreement, groups, hull, tree
 from provenn.trainers._base import Proof, Record
 from provenn.trainers._groups_parts import obstacle
 from provenn.trainers._portfolio_primal import Primal
@@ -26,6 +26,8 @@ SPARE = 3
 MOST_INPUTS = 40
 """Features that vary; beyond them exact searches over the weights of a neuron take too long."""
 FEWEST_GROUPED = 80
+TREE_NODES = 1_000_000
+"""Nodes, a few seconds of work, after which the tree over patterns leaves a problem to the others."""
 
 
 @dataclass(frozen=True)
@@ -100,14 +102,18 @@ def _engines(problem: Problem, record: Record, limits: Limits) -> list[Worker]:
     """Return the exact engines of this library whose searches over the weights of a neuron can be expected to end."""
     if problem.dataset.live.sum() > MOST_INPUTS:
         return []
-    alone = replace(limits, threads=1)
+    alone, workers = replace(limits, threads=1), list[Worker]()
     if not problem.architecture.hidden and agreement.Agreement.obstacle(problem) is None:
         agreement.compile_kernels()
         return [_own_worker(agreement.PROVER, lambda turn: agreement.prove(record, alone, turn.stopped))]
+    if tree.Tree.obstacle(problem) is None:
+        tree.compile_kernels()
+        few = replace(alone, nodes=min(TREE_NODES, limits.nodes or TREE_NODES))
+        workers.append(_own_worker(tree.PROVER, lambda turn: tree.prove(record, few, turn.stopped)))
     if hull.Hull.obstacle(problem) is None:
         hull.compile_kernels()
-        return [_own_worker(hull.PROVER, lambda turn: hull.prove(record, alone, turn.stopped))]
-    return []
+        workers.append(_own_worker(hull.PROVER, lambda turn: hull.prove(record, alone, turn.stopped)))
+    return workers
 
 
 def _own_worker(name: str, prove: Callable[[Turn], Proof]) -> Worker:
