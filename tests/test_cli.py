@@ -216,7 +216,7 @@ def test_solvers(capsys):
     code, out, _ = run(capsys, "solvers", "--json")
     listed = {entry["name"]: entry for entry in one_object(out)["solvers"]}
     assert code == 0
-    assert set(listed) == {"convex", "agreement", "hull", *registry.names("provenn.solvers")}
+    assert set(listed) == {"convex", "agreement", "tree", "hull", *registry.names("provenn.solvers")}
     assert all({"installed", "version", "capabilities", "limits"} <= entry.keys() for entry in listed.values())
     assert listed["cpsat"]["installed"]
     code, out, _ = run(capsys, "solvers")

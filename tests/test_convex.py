@@ -17,10 +17,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from provenn.bounds import _convex_kernels as kernels
+from provenn.bounds import _convex_losses as curves
 from provenn.bounds import _convex_reference as twins
+from provenn.bounds import _convex_samples as passes
 from provenn.bounds._convex_boxes import BOX_HIGH, BOX_LOW
+from provenn.bounds._convex_groups import arrange, make_samples
 from provenn.bounds._convex_search import move_cost
-from provenn.bounds._convex_setup import into_box, make_samples, score_shifts
+from provenn.bounds._convex_setup import into_box, score_shifts
 from provenn.bounds.convex import ConvexProblem, minimise
 from provenn.errors import InputError, OverflowRiskError
 from provenn.losses._curves import curve_points
@@ -294,20 +297,21 @@ def test_kernels_equal_their_twins(drawn):
     rng, A, curve, low, high = drawn
     n, d = A.shape
     samples = make_samples(A, rng.integers(1, 4, n), curve, np.maximum(np.abs(low), np.abs(high)))
+    A = A[arrange(A).order]
     x = rng.uniform(low, high + 1e-9)
     free, z, start = np.arange(d), np.empty(n), np.zeros(n)
-    kernels.scores(samples, start, free, x, z)
+    passes.scores(samples, start, free, x, z)
     np.testing.assert_allclose(z, A @ x, rtol=1e-12, atol=1e-9)
     slope, curvature, g, H = np.empty(n), np.empty(n), np.empty(d), np.empty((d, d))
     packed = (curve.code, *curve.parameters)
     value, reach, slopes, curvatures = twins.losses(packed, samples.weight, samples.radius, z)
-    np.testing.assert_allclose(kernels.losses(samples, z, slope, curvature), (value, reach), rtol=1e-12)
-    np.testing.assert_allclose(kernels.loss_only(samples, z), value, rtol=1e-12)
-    np.testing.assert_allclose(slope, slopes, rtol=1e-12)
-    np.testing.assert_allclose(curvature, curvatures, rtol=1e-12)
-    kernels.gradient(samples, slope, free, g)
+    np.testing.assert_allclose(curves.losses(samples, z, slope, curvature), (value, reach), rtol=1e-12, atol=1e-280)
+    np.testing.assert_allclose(curves.loss_only(samples, z), value, rtol=1e-12, atol=1e-280)
+    np.testing.assert_allclose(slope, slopes, rtol=1e-12, atol=1e-280)
+    np.testing.assert_allclose(curvature, curvatures, rtol=1e-12, atol=1e-280)
+    passes.gradient(samples, slope, free, g)
     np.testing.assert_allclose(g, A.T @ slope, rtol=1e-9, atol=1e-9 * np.abs(A.T * slope).sum())
-    kernels.hessian(samples, curvature, free, H)
+    passes.hessian(samples, curvature, free, H)
     np.testing.assert_allclose(H, twins.hessian(A.astype(float), curvature), rtol=1e-9, atol=1e-12 * np.abs(H).max())
     move = float(rng.integers(-2, 3))
     now = samples.weight * curve_points(*packed, z)[0]

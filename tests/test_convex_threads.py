@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from provenn.bounds import _convex_reference as twins
-from provenn.bounds._convex_kernels import Samples
+from provenn.bounds._convex_groups import make_samples
 from provenn.bounds._convex_models import NEAR, Models
 from provenn.bounds._convex_probing import envelope
-from provenn.bounds._convex_setup import make_samples
+from provenn.bounds._convex_samples import Samples
 from provenn.bounds.convex import ConvexProblem, Outside, Team, minimise
 from provenn.formulations import Problem
 from provenn.formulations.sparsity import Sparsity

@@ -89,7 +89,7 @@ def test_losses_without_a_kind_of_proofs_are_refused(fitted):
     hidden.fit(np.eye(6), [0, 1] * 3)
     assert "network: it does not know the loss MaxMargin" in obstacle(hidden.problem_)
     assert obstacle(estimator.problem_) is None
-    with pytest.raises(InputError, match="no kind of proofs for this problem: convex: .* hull: "):
+    with pytest.raises(InputError, match=r"no kind of proofs for this problem: convex: .* hull: "):
         write_proof(folder / "x.json", folder / "model.json", hidden.problem_, hidden.network_, Limits())
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from provenn.bounds._convex_kernels import Floats, Integers, leave_zero
+from provenn.bounds._convex_kernels import leave_zero
+from provenn.bounds._convex_samples import Floats, Integers
 
 LOW, HIGH, STEP, PRICE, COUNTS, BOX_LOW, BOX_HIGH = 0, 1, 2, 3, 4, 5, 6
 X = 2
@@ -37,6 +38,8 @@ class Root(NamedTuple):
         ``slack * sum m``, how far the integer table can lie below the curve, less constant prices.
     margin : float
         Relative rounding error of a bound, see `certified`.
+    mixing : bool
+        Whether bounds may come from mixtures of tangents, see `provenn.bounds._convex_cuts`.
     """
 
     table: Floats
@@ -47,6 +50,7 @@ class Root(NamedTuple):
     budget: int
     slack: float
     margin: float
+    mixing: bool
 
 
 class Box(NamedTuple):
@@ -57,7 +61,8 @@ class Box(NamedTuple):
     full : ndarray of shape (3, D), float64
         LOW, HIGH and X of all entries; the packed ones are written back when needed.
     free : ndarray of shape (p,), int64
-    low, high, x, price, g : ndarray of shape (p,), float64
+    low, high, x, price, g, cut : ndarray of shape (p,), float64
+        `cut` is the slope of the bound: g, or that of a mixture of tangents.
     counts : ndarray of shape (p,), bool
     start, z, slope, curvature : ndarray of shape (n,), float64
         Scores of the fixed entries; scores, ``m c'`` and ``m c''`` at x.
@@ -77,6 +82,7 @@ class Box(NamedTuple):
     x: Floats
     price: Floats
     g: Floats
+    cut: Floats
     counts: NDArray[np.bool_]
     start: Floats
     z: Floats
@@ -106,6 +112,8 @@ class Report(NamedTuple):
         whether `offer` is worth an exact evaluation (state[5]).
     offer : ndarray of shape (D,), float64
         The rounded point of the node.
+    slope : ndarray of shape (3, D), float32
+        The gradient at the point of the bound, of entries that are free.
     """
 
     box: NDArray[np.int32]
@@ -114,6 +122,7 @@ class Report(NamedTuple):
     penalty: Floats
     state: Integers
     offer: Floats
+    slope: NDArray[np.float32]
 
 
 @njit(cache=True)
@@ -131,7 +140,7 @@ def load(root: Root, low: NDArray[np.int32], high: NDArray[np.int32], w: NDArray
         elif low[j] != 0 and root.table[COUNTS, j] > 0.0:
             constant += root.table[PRICE, j]
             room -= 1
-    packed, long, square, counts = np.zeros((5, p)), np.zeros((4, n)), np.empty((2, p, p)), np.empty(p, np.bool_)
+    packed, long, square, counts = np.zeros((6, p)), np.empty((4, n)), np.empty((2, p, p)), np.empty(p, np.bool_)
     for a in range(p):
         j = free[a]
         packed[0, a], packed[1, a], packed[2, a], packed[3, a] = (
@@ -149,6 +158,7 @@ def load(root: Root, low: NDArray[np.int32], high: NDArray[np.int32], w: NDArray
         packed[2],
         packed[3],
         packed[4],
+        packed[5],
         counts,
         long[0],
         long[1],
@@ -175,11 +185,11 @@ def tighten(root: Root, box: Box, spare: float) -> bool:
     """Cut from the box what its linear bound closes, `spare` below the cutoff; return whether a choice is left.
 
     With x the point of the bound, values v_a are closed when ``spare < g_a (v_a - x_a) - base``,
-    base being the most that entry a contributed to the bound.
+    g the slope of the bound and base the most that entry a contributed to it.
     """
     choice = False
     for a in range(len(box.free)):
-        slope, low, high = box.g[a], box.low[a], box.high[a]
+        slope, low, high = box.cut[a], box.low[a], box.high[a]
         if slope != 0.0 and low < high:
             base = -slope * box.x[a]
             holds_zero = low <= 0.0 <= high

@@ -24,17 +24,11 @@ from provenn.bounds._convex_boxes import (
     undecided_reference,
     write_back,
 )
-from provenn.bounds._convex_kernels import (
-    Floats,
-    Samples,
-    cholesky,
-    hessian,
-    loss_only,
-    losses,
-    scores,
-)
+from provenn.bounds._convex_kernels import cholesky
+from provenn.bounds._convex_losses import loss_only, losses
 from provenn.bounds._convex_nodes import relax
 from provenn.bounds._convex_probing import best_entry, best_probe, follow, split_at
+from provenn.bounds._convex_samples import Floats, Samples, hessian, scores
 
 ROUNDS = 3
 ROOT_ROUNDS = 60
@@ -100,6 +94,8 @@ def fixed_scores(samples: Samples, box: Box) -> None:
         if box.full[LOW, j] == box.full[HIGH, j]:
             fixed[count], value[count] = j, box.full[X, j]
             count += 1
+    for k in range(len(box.z)):
+        box.z[k] = 0.0
     scores(samples, box.z, fixed[:count], value[:count], box.start)
 
 
@@ -167,6 +163,8 @@ def note(report: Report, box: Box, stage: int, row: int) -> None:
             np.int32(box.full[HIGH, j]),
         )
         report.w[stage, j] = box.full[X, j]
+    for a in range(len(box.free)):
+        report.slope[stage, box.free[a]] = box.g[a]
 
 
 @njit(cache=True, nogil=True)
@@ -178,6 +176,7 @@ def expand(
     w: NDArray[np.float32],
     model: NDArray[np.float32],
     fill: bool,
+    slope: NDArray[np.float32],
     level: tuple[float, float],
     parent: float,
     penalty: float,
@@ -199,6 +198,8 @@ def expand(
         Hessian of the loss at some point nearby.
     fill : bool
         Whether to write the Hessian at w into it first.
+    slope : ndarray of shape (D,) or (0,), float32
+        The gradient at w, where the parent's bound comes from there; nothing is relaxed again then.
     level : (float, float)
         A bound above the first closes a node; the second is the loss that an offer must beat, -inf for none.
     parent : float
@@ -221,12 +222,18 @@ def expand(
             note(report, node, stage, 2)
             if report.state[stage] != OPEN:
                 continue
-        bound, report.penalty[stage] = relax(
-            samples, node, cutoff, parent, penalty, rounds, stage == 0, stage == 0 and rounds > ROUNDS
-        )
-        report.bound[stage], report.state[stage] = bound, CLOSED
-        if bound <= cutoff:
-            report.state[stage] = OPEN if tighten(root, node, cutoff - bound) else POINT
+        if stage == 0 and len(slope) > 0:
+            for a in range(len(node.free)):
+                node.g[a] = slope[node.free[a]]
+            bound, report.penalty[0], report.state[0] = parent, penalty, OPEN
+        else:
+            bound, report.penalty[stage] = relax(
+                samples, node, cutoff, parent, penalty, rounds, stage == 0, stage == 0 and rounds > ROUNDS, root.mixing
+            )
+            report.state[stage] = CLOSED
+            if bound <= cutoff:
+                report.state[stage] = OPEN if tighten(root, node, cutoff - bound) else POINT
+        report.bound[stage] = bound
         note(report, node, stage, 0)
         if stage == 0 and report.state[0] != OPEN:
             return

@@ -15,6 +15,7 @@ from provenn.bounds._convex_engine import Engine, Node
 from provenn.bounds._convex_search import anneal, descend
 from provenn.bounds._convex_setup import into_box, make_report, relative_box, score_shifts
 from provenn.bounds._convex_smooth import smooth_root
+from provenn.bounds._convex_starts import model_starts
 from provenn.bounds._convex_team import Team, assisted
 from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, fits
 from provenn.milp.result import Event, Limits, OnEvent, float_below
@@ -26,11 +27,14 @@ ANNEALING_STEPS = 8_000
 ANNEALING_PER_ENTRY = 400
 ANNEALING_SWEEPS = 20
 ANNEALING_SPEED = 2e6
+FILLED = 0.3
 POLISH_SWEEPS = 20
+MANY_ROWS = 5_000
+MODEL_SHARE = 0.1
 RELATIVE_LOSS = 0.15
 EVENT_SECONDS = 0.05
 IDLE_SECONDS = 0.0005
-NODE_BYTES, ENTRY_BYTES = 700, 12
+NODE_BYTES, ENTRY_BYTES = 800, 16
 Neuron = tuple[Integers, int]
 
 
@@ -257,6 +261,16 @@ class Search:
         self.plain.expand(root, report, self.cutoff, self.best)
         if report.state[0] == OPEN and report.state[5]:
             self.offer(report.offer.copy(), self.plain)
+        free = self.problem.price == 0 and self.problem.max_nonzeros is None
+        if free and self.plain.samples.weight.size >= MANY_ROWS:
+            self.start_from_models(report.w[0].astype(np.float64))
+
+    def start_from_models(self, w: NDArray[np.float64]) -> None:
+        """Offer points that the quadratic model at the relaxed root finds, where a pass over the samples is long."""
+        for v in model_starts(self.plain.samples, self.plain.root, w, self.rng):
+            self.offer(v, self.plain)
+            if self.outside.stopped() or self.seconds() >= MODEL_SHARE * self.limits.seconds:
+                return
 
     def expand_root(self, engine: Engine) -> None:
         """Process the first node."""
@@ -266,7 +280,8 @@ class Search:
     def anneal(self) -> None:
         """Anneal from the incumbent, limited by work and not by time."""
         samples, D = self.plain.samples, self.plain.root.table.shape[1]
-        work = samples.weight.size if samples.dense.size else max(1, samples.row_value.size // D)
+        work = max(1, (samples.dense.size + samples.col_value.size) // D)
+        work = samples.weight.size if work > FILLED * samples.weight.size else work
         steps = min(ANNEALING_STEPS, ANNEALING_PER_ENTRY * D, max(ANNEALING_WORK // work, ANNEALING_SWEEPS * D))
         steps = int(min(steps, ANNEALING_SPEED * self.limits.seconds / work)) + 1
         with self.lock:

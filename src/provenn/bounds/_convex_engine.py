@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from provenn.bounds._convex_boxes import HIGH, LOW, OPEN, POINT, Report
 from provenn.bounds._convex_branch import expand
+from provenn.bounds._convex_groups import make_samples
 from provenn.bounds._convex_leaves import BY_BOUND, LeafRecord
 from provenn.bounds._convex_models import Models
-from provenn.bounds._convex_setup import make_root, make_samples
+from provenn.bounds._convex_setup import make_root
 from provenn.bounds._convex_types import ConvexProblem, Integers
 
 OFFERING_NODES, OFFERING_STRIDE = 200, 16
+NO_SLOPE = np.zeros(0, dtype=np.float32)
 
 
 class Node(NamedTuple):
@@ -31,6 +33,8 @@ class Node(NamedTuple):
         Point that gives the bound, its own or an ancestor's.
     penalty : float
         Multiplier of the budget.
+    slope : ndarray of shape (D,) or (0,), float32
+        The gradient at `start`, where the bound comes from there.
     """
 
     bound: float
@@ -39,6 +43,7 @@ class Node(NamedTuple):
     start: NDArray[np.float32]
     w: NDArray[np.float32]
     penalty: float
+    slope: NDArray[np.float32]
 
 
 class Engine:
@@ -57,14 +62,15 @@ class Engine:
         budget = -1 if problem.max_nonzeros is None else problem.max_nonzeros - forced
         slack = problem.slack - problem.price * forced
         price = problem.price * counts.astype(np.int64)
-        self.root = make_root(len(A), problem.boxes(), price, counts, budget, slack, shifts, relative)
+        mixing = not record and problem.price == 0 and problem.max_nonzeros is None
+        self.root = make_root(len(A), problem.boxes(), price, counts, budget, slack, shifts, relative, mixing)
         low, high = self.root.table[LOW], self.root.table[HIGH]
         reach = np.maximum(np.abs(low), np.abs(high))
         self.samples = make_samples(A, problem.multiplicity, problem.curve, reach)
         self.models = Models(self.samples)
         box = np.array([low, high], dtype=np.int32)
         start = np.clip(0.0, low, high).astype(np.float32)
-        self.heap = [Node(-math.inf, 0, box, start, start, 0.0)]
+        self.heap = [Node(-math.inf, 0, box, start, start, 0.0, NO_SLOPE)]
         self.busy: list[Node] = []
         self.serial = self.nodes = 0
         self.leaves = LeafRecord(self.root) if record else None
@@ -106,7 +112,17 @@ class Engine:
         offers = self.nodes < OFFERING_NODES or self.nodes % OFFERING_STRIDE == 0
         level = cutoff, best if offers else -math.inf
         expand(
-            self.samples, self.root, report, node.box, node.start, model, near is None, level, node.bound, node.penalty
+            self.samples,
+            self.root,
+            report,
+            node.box,
+            node.start,
+            model,
+            near is None,
+            node.slope,
+            level,
+            node.bound,
+            node.penalty,
         )
         if near is None:
             self.models.add(node.start, model)
@@ -137,8 +153,8 @@ class Engine:
                 self.serial += 1
                 own, penalty = float(report.bound[i]), float(report.penalty[i])
                 box, start = report.box[i, :2].copy(), report.w[i].copy()
-                point = start if own >= parent else w
-                heappush(self.heap, Node(max(own, parent), self.serial, box, start, point, penalty))
+                point, slope = (start, report.slope[i].copy()) if own >= parent else (w, NO_SLOPE)
+                heappush(self.heap, Node(max(own, parent), self.serial, box, start, point, penalty, slope))
 
     def close_rest(self) -> None:
         """Record the open nodes, those at work among them, as leaves that their bounds close."""

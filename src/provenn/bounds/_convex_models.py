@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.bounds._convex_kernels import Floats, Samples
+from provenn.bounds._convex_samples import Floats, Samples
 from provenn.losses._curves import HINGE
 
 KEPT_BYTES = 2**24
@@ -50,12 +50,9 @@ class Models:
 
 def _mean_size(samples: Samples) -> Floats:
     """Return the mean of ``|A_kj|`` over all samples, of shape (D,)."""
-    total = samples.weight.sum()
-    if samples.dense.size:
-        return np.asarray(np.abs(samples.dense) @ samples.weight / total)
-    sums = np.bincount(
-        samples.row_col,
-        np.abs(samples.row_value) * np.repeat(samples.weight, np.diff(samples.row_start)),
-        len(samples.col_start) - 1,
-    )
-    return np.asarray(sums / total)
+    D = len(samples.place)
+    entries = np.abs(samples.col_value) * samples.weight[samples.col_row]
+    sums = np.bincount(np.repeat(np.arange(D), np.diff(samples.col_start)), entries, D)
+    dense = samples.place >= 0
+    sums[dense] = np.abs(samples.dense) @ samples.weight
+    return np.asarray(sums / samples.weight.sum())

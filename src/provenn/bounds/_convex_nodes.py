@@ -4,19 +4,14 @@ import numpy as np
 from numba import njit
 
 from provenn.bounds._convex_boxes import Box
-from provenn.bounds._convex_kernels import (
-    Samples,
-    envelope_use,
-    gradient,
-    hessian,
-    linear_minimum,
-    losses,
-    minimise_model,
-    scores,
-)
+from provenn.bounds._convex_cuts import mix
+from provenn.bounds._convex_kernels import envelope_use, linear_minimum, minimise_model
+from provenn.bounds._convex_losses import losses
+from provenn.bounds._convex_samples import Samples, gradient, hessian, scores
 
 BISECTIONS = 12
 EXTRA_ROUNDS = 5
+TOLERANCE = 1e-6
 
 
 @njit(cache=True)
@@ -72,30 +67,49 @@ def model_step(box: Box, penalty: float, tolerance: float) -> float:
 
 
 @njit(cache=True)
+def to_singles(box: Box) -> None:
+    """Round x to single floats within the box, in which points are kept."""
+    for a in range(len(box.x)):
+        box.x[a] = min(max(np.float64(np.float32(box.x[a])), box.low[a]), box.high[a])
+
+
+@njit(cache=True)
 def relax(
-    samples: Samples, box: Box, cutoff: float, parent: float, penalty: float, rounds: int, fresh: bool, own: bool
+    samples: Samples,
+    box: Box,
+    cutoff: float,
+    parent: float,
+    penalty: float,
+    rounds: int,
+    fresh: bool,
+    own: bool,
+    mixing: bool,
 ) -> tuple[float, float]:
     """Improve x and the bound over the box by steps of the quadratic model.
 
     A fresh box is evaluated first and gets its own Hessian; otherwise g is the gradient at x
     of the parent's model, whose Hessian stays. Stops when the box closes, or when what is left
     to gain is small against the distance to the cutoff. A step that makes the bound worse is
-    halved. On return the bound, x, z, slope, curvature and g belong together.
+    halved. On return x, z, slope, curvature and g belong together, and so do the bound and the
+    slope of its cut: the tangent at x, or with `mixing` a mixture of those at all points.
     """
     p = len(box.x)
     kept, best, bound, worse = box.x.copy(), -np.inf, -np.inf, False
+    offset, mixed, least = 0.0, -np.inf, np.inf
     last = rounds + EXTRA_ROUNDS
     for step in range(last + 1):
-        if not worse and (step == last or (step >= rounds and bound >= parent)):
+        if not worse and (step == last or (step >= rounds and max(bound, mixed) >= parent)):
             break
         if worse:
             for a in range(p):
                 box.x[a] += (1.0 if step == last else 0.5) * (kept[a] - box.x[a])
         elif step > 0 or not fresh:
-            penalty = model_step(box, penalty, 1e-4 * max(cutoff - max(parent, bound), 1.0))
-        for a in range(p):
-            box.x[a] = min(max(np.float64(np.float32(box.x[a])), box.low[a]), box.high[a])
+            penalty = model_step(box, penalty, TOLERANCE * max(cutoff - max(parent, bound), 1.0))
+        to_singles(box)
         value, bound = certified(samples, box)
+        least = min(least, value + box.constant)
+        if mixing:
+            offset, mixed = mix(box.cut, offset, mixed, box.g, bound, box.low, box.high)
         worse = bound < best
         if not worse:
             best = bound
@@ -103,7 +117,11 @@ def relax(
                 kept[a] = box.x[a]
         if own:
             hessian(samples, box.curvature, box.free, box.H)
-        gap = 0.1 if fresh and rounds < 10 else 0.05
-        if not worse and (bound > cutoff or value + box.constant - bound < gap * max(cutoff - bound, 1.0)):
+        enough = (0.1 if fresh and rounds < 10 else 0.05) * max(cutoff - max(bound, mixed), 1.0)
+        if mixed > cutoff or (not worse and (bound > cutoff or least - max(bound, mixed) < enough)):
             break
+    if mixed >= bound:
+        return mixed, penalty
+    for a in range(p):
+        box.cut[a] = box.g[a]
     return bound, penalty

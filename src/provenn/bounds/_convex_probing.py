@@ -4,13 +4,8 @@ import numpy as np
 from numba import njit
 
 from provenn.bounds._convex_boxes import LOW, STEP, Box, Root
-from provenn.bounds._convex_kernels import (
-    Floats,
-    Integers,
-    back_substitute,
-    coordinate_descent,
-    inverse_diagonal,
-)
+from provenn.bounds._convex_kernels import back_substitute, coordinate_descent, inverse_diagonal
+from provenn.bounds._convex_samples import Floats, Integers
 
 CANDIDATES = 12
 PROBES = 40

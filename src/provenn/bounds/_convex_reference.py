@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.bounds._convex_kernels import RIDGE
+from provenn.bounds._convex_samples import RIDGE
 from provenn.losses._curves import curve_points
 
 Floats = NDArray[np.float64]

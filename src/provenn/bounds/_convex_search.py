@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from provenn.bounds._convex_boxes import COUNTS, HIGH, LOW, PRICE, STEP, Root
-from provenn.bounds._convex_kernels import Floats, Samples, scores
+from provenn.bounds._convex_samples import Floats, Samples, scores
 from provenn.losses._curves import curve_point
 
 SHIFT_SHARE, PAIR_SHARE, HEAT = 0.03, 0.3, 0.3
@@ -15,8 +15,8 @@ def move_cost(samples: Samples, z: Floats, now: Floats, j: int, move: float) -> 
     """Return the change of the loss when entry j moves; `now` holds the loss of every sample."""
     total = 0.0
     code, p0, p1 = samples.code, samples.p0, samples.p1
-    if samples.dense.shape[1] > 0:
-        column = samples.dense[j]
+    if samples.place[j] >= 0:
+        column = samples.dense[samples.place[j]]
         for k in range(len(z)):
             total += samples.weight[k] * curve_point(code, p0, p1, z[k] + move * column[k])[0] - now[k]
         return total
@@ -31,10 +31,11 @@ def apply_move(samples: Samples, z: Floats, now: Floats, j: int, move: float) ->
     """Move entry j: update scores and losses, return the change of the loss."""
     total = 0.0
     code, p0, p1 = samples.code, samples.p0, samples.p1
-    if samples.dense.shape[1] > 0:
+    if samples.place[j] >= 0:
+        column = samples.dense[samples.place[j]]
         for k in range(len(z)):
-            if samples.dense[j, k] != 0.0:
-                z[k] += move * samples.dense[j, k]
+            if column[k] != 0.0:
+                z[k] += move * column[k]
                 after = samples.weight[k] * curve_point(code, p0, p1, z[k])[0]
                 total += after - now[k]
                 now[k] = after

@@ -1,45 +1,14 @@
-"""From a problem to the arrays of the compiled kernels: signed samples, root box, shifts."""
-
-from typing import Any
+"""From a problem to the arrays of the compiled kernels: root box, shifts, reports."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from provenn.bounds._convex_boxes import BOX_HIGH, BOX_LOW, Report, Root
-from provenn.bounds._convex_kernels import Samples
-from provenn.losses._curves import HINGE
 
 Integers = NDArray[np.int64]
-DENSE_SHARE = 0.3
 MAX_SHIFTS = 32
 SHIFT_COLUMNS = 400
 LARGEST_SHIFT = 8
-
-
-def make_samples(A: Integers, multiplicity: Integers, curve: Any, reach: Integers) -> Samples:
-    """Return signed samples A of shape (n, D) in dense or sparse columns, whichever is faster."""
-    n, D = A.shape
-    filled = A != 0
-    dense = filled.mean() > DENSE_SHARE
-    values = A.astype(np.float64)
-    columns = (np.zeros((D, n), dtype=bool) if dense else filled.T).nonzero()
-    rows = (np.zeros((n, D), dtype=bool) if dense else filled).nonzero()
-    p0, p1 = (float(p) for p in curve.parameters)
-    length = abs(p0) if curve.code == HINGE else p1
-    return Samples(
-        np.ascontiguousarray(values.T) if dense else np.zeros((D, 0)),
-        np.searchsorted(columns[0], np.arange(D + 1)).astype(np.int64),
-        columns[1].astype(np.int64),
-        values[columns[1], columns[0]],
-        np.searchsorted(rows[0], np.arange(n + 1)).astype(np.int64),
-        rows[1].astype(np.int64),
-        values[rows],
-        multiplicity.astype(np.float64),
-        np.abs(values) @ reach.astype(np.float64) + length,
-        int(curve.code),
-        p0,
-        p1,
-    )
 
 
 def score_shifts(A: Integers, low: Integers, high: Integers, step: Integers) -> tuple[Integers, Integers]:
@@ -134,6 +103,7 @@ def make_root(
     slack: float,
     shifts: tuple[Integers, Integers],
     relative: bool,
+    mixing: bool = False,
 ) -> Root:
     """Return the root box, the plain one or the one relative to the references of the shifts."""
     low, high, step = boxes
@@ -149,6 +119,7 @@ def make_root(
         budget,
         slack,
         2.0**-51 * (n + len(low) + 64),
+        mixing,
     )
 
 
@@ -161,6 +132,7 @@ def make_report(D: int) -> Report:
         np.zeros(3),
         np.zeros(6, np.int64),
         np.zeros(D),
+        np.zeros((3, D), np.float32),
     )
 
 
@@ -216,4 +188,4 @@ def _narrowed(
         least, most = first, last
 
 
-__all__ = ["into_box", "make_report", "make_root", "make_samples", "relative_box", "score_shifts"]
+__all__ = ["into_box", "make_report", "make_root", "relative_box", "score_shifts"]

@@ -1,6 +1,7 @@
 """Exact branch and bound in weight space for one neuron under a convex loss."""
 
 from provenn.bounds._convex_driver import Neuron, Outside, Search
+from provenn.bounds._convex_starts import compile_starts
 from provenn.bounds._convex_team import Team, assisted
 from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves
 from provenn.milp.result import Limits, OnEvent
@@ -22,7 +23,8 @@ def minimise(
         min_B F >= f(w) + min over v in B of [g . (v - w) + price * #{v_j != 0}] - slack * sum m - rounding
 
     with g the gradient of f. The point w comes from a few steps of a quadratic model, so no node
-    has to converge and no Hessian to be exact: nodes share those of nodes nearby. Nodes are taken
+    has to converge and no Hessian to be exact: nodes share those of nodes nearby. Without prices,
+    budget and record the bound is that of the best mixture of the tangents at all these points. Nodes are taken
     best bound first, branched on the weight with the largest predicted product of both halves'
     gains (the model is minimised over the halves where prices or a budget count), and closed when
     the bound rounded up to an integer reaches the incumbent. Boxes of a single point are evaluated
@@ -54,6 +56,7 @@ def minimise(
     ----------
     Branch and bound for convex integer programs: Gupta & Ravindran, Management Science 31 (1985).
     Ellipsoidal gains for branching: Buchheim, Caprara & Lodi, Math. Program. 135 (2012).
+    Cutting planes in weight space: Ustun & Rudin, arXiv 1610.00168.
 
     Examples
     --------
@@ -68,4 +71,14 @@ def minimise(
     return Search(problem, limits, on_event, target, record, outside or Outside()).run(start)
 
 
-__all__ = ["ConvexProblem", "ConvexResult", "Leaves", "Neuron", "Outside", "Team", "assisted", "minimise"]
+__all__ = [
+    "ConvexProblem",
+    "ConvexResult",
+    "Leaves",
+    "Neuron",
+    "Outside",
+    "Team",
+    "assisted",
+    "compile_starts",
+    "minimise",
+]

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from provenn.bounds._convex_proof_kept import KeptSearch, minimise_and_keep
 from provenn.bounds._convex_proof_reuse import OldProof
 from provenn.bounds._convex_proof_search import search
+from provenn.bounds._convex_proof_splits import SplitTree
 from provenn.bounds._convex_proof_tree import TreeWriter, fill_tangents, neuron_of, within
 from provenn.bounds._convex_types import ConvexProblem, ConvexResult, Integers, Leaves
 from provenn.check_proof import Box, RejectedError, Tree
@@ -198,4 +200,14 @@ def _packed(data: dict[str, Any]) -> dict[str, Any]:
     return {**data, "points": points, "tree": [[number[node[0]], *node[1:]] for node in data["tree"]]}
 
 
-__all__ = ["NeuronProof", "OldProof", "checked", "neuron_of", "proof_of", "prove_again"]
+__all__ = [
+    "KeptSearch",
+    "NeuronProof",
+    "OldProof",
+    "SplitTree",
+    "checked",
+    "minimise_and_keep",
+    "neuron_of",
+    "proof_of",
+    "prove_again",
+]

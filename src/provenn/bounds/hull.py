@@ -1,5 +1,7 @@
 """Lower bounds of networks with one hidden layer from the hull of their units: column generation over neurons."""
 
+from threadpoolctl import threadpool_limits
+
 from provenn.bounds._hull_check import check
 from provenn.bounds._hull_driver import Outside, Search
 from provenn.bounds._hull_regions import roots
@@ -61,7 +63,8 @@ def minimise(
     >>> result.status.name, result.bound, result.answer.value
     ('OPTIMAL', 0, 0)
     """
-    return Search(problem, limits, outside or Outside(), record).run()
+    with threadpool_limits(1):  # matrices are small: threads that wait for each other take a hundred times longer
+        return Search(problem, limits, outside or Outside(), record).run()
 
 
 __all__ = ["Answer", "Cut", "Evidence", "HullProblem", "HullResult", "Outside", "Region", "check",

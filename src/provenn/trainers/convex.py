@@ -11,7 +11,16 @@ from typing import ClassVar, cast
 
 import numpy as np
 
-from provenn.bounds.convex import ConvexProblem, ConvexResult, Neuron, Outside, Team, assisted, minimise
+from provenn.bounds.convex import (
+    ConvexProblem,
+    ConvexResult,
+    Neuron,
+    Outside,
+    Team,
+    assisted,
+    compile_starts,
+    minimise,
+)
 from provenn.errors import InputError, OverflowRiskError
 from provenn.formulations import Problem
 from provenn.formulations.feature_signs import FeatureSigns
@@ -225,7 +234,9 @@ def compile_kernels() -> None:
     """
     began, one = time.perf_counter(), np.ones(1, dtype=np.int64)
     X, t, pair = np.array([[1], [-1]]), np.array([1, -1]), np.ones(2, dtype=np.int64)
-    minimise(ConvexProblem(X, t, pair, LogisticCurve(1.0), 1, -one, one, bias=(-1, 1, 1)), Limits())
+    toy = ConvexProblem(X, t, pair, LogisticCurve(1.0), 1, -one, one, bias=(-1, 1, 1))
+    minimise(toy, Limits())
+    compile_starts(toy)
     getLogger("provenn").info("kernels ready after %.1f s", time.perf_counter() - began)
 
 

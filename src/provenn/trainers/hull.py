@@ -9,7 +9,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from provenn.bounds.hull import Answer, HullProblem, Outside, minimise, roots
+from provenn.bounds import joint_hull
+from provenn.bounds.hull import Answer, HullProblem, HullResult, Outside, minimise, roots
+from provenn.bounds.joint_hull import Integers, JointAnswer, JointOutside, JointProblem, own_bounds
 from provenn.errors import CapabilityError, OverflowRiskError
 from provenn.formulations import Problem
 from provenn.milp import Limits
@@ -27,8 +29,8 @@ MOST_SAMPLES = 2000
 class Hull(Engine):
     """Prove networks with one hidden layer optimal by column generation over their units.
 
-    The bound of several outputs is the sum of their own: each has the units to itself. It
-    can then stay below the best network. Side constraints only raise losses, so that bounds without them hold.
+    Several outputs begin with the sum of their own bounds, each with the units to itself, and go on with a bound in
+    which they share the units. Side constraints only raise losses, so that bounds without them hold.
     """
 
     engine: ClassVar[str] = "hull bound"
@@ -65,7 +67,7 @@ class Hull(Engine):
 
 
 def prove(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: False) -> Proof:
-    """Bound every output and enter what is found into the record.
+    """Bound every output, then all of them together, and enter what is found into the record.
 
     Parameters
     ----------
@@ -75,31 +77,91 @@ def prove(record: Record, limits: Limits, stopped: Callable[[], bool] = lambda: 
     stopped : callable
         Asked often; True ends the search.
     """
-    problem = record.problem
-    outputs = problem.architecture.n_outputs
-    unit, bounds, nodes, status = int(problem.loss_unit / problem.unit), [0] * outputs, 0, Status.OPTIMAL
-    for j in range(outputs):
-        part = subproblem(problem, j)
-        assert part is not None
-        share = record.remaining(limits)
-        share = replace(share, seconds=0 if status is Status.INTERRUPTED else share.seconds / (outputs - j))
+    return _Proof(record, limits, stopped).run()
 
-        def on_bound(bound: int, j: int = j) -> None:
-            bounds[j] = max(bounds[j], bound)
-            record.raise_bound(sum(bounds) * unit, PROVER)
 
-        outside = Outside(stopped, lambda: None, on_bound)
-        if outputs == 1:
-            outside = Outside(stopped, lambda: _known(record, unit), on_bound, lambda answer: _offer(record, answer))
-        result = minimise(part, share, outside=outside)
-        nodes += result.nodes
+class _Proof:
+    """One run: the outputs' own bounds, whose sum holds for all, then the bound of the units that they share."""
+
+    def __init__(self, record: Record, limits: Limits, stopped: Callable[[], bool]) -> None:
+        self.record, self.limits, self.stopped = record, limits, stopped
+        self.unit = int(record.problem.loss_unit / record.problem.unit)
+        self.problem = joint_problem(record.problem)
+        self.bounds = [0] * len(self.problem.parts)
+        self.nodes = 0
+        self.alone = self._alone()
+
+    def _alone(self) -> str | None:
+        """Say why the outputs' own bounds are all there is, or None where they share units."""
+        return "there is one output" if len(self.bounds) == 1 else joint_hull.obstacle(self.problem)
+
+    def run(self) -> Proof:
+        """Prove until the bound reaches the loss or a limit is reached."""
+        evidence, status = [], Status.OPTIMAL
+        for j in range(len(self.bounds)):
+            result = self._own(j, interrupted=status is Status.INTERRUPTED)
+            evidence.append(result.evidence)
+            if status is Status.OPTIMAL or result.status is Status.INTERRUPTED:
+                status = result.status
+        if self.alone is None and status is not Status.INTERRUPTED and not self.record.closed:
+            status = self._joint(own_bounds(self.problem, evidence))
+        if status is Status.OPTIMAL and not self.record.closed:
+            return Proof(Status.NODE_LIMIT, self.nodes, self._message())
+        return Proof(status, self.nodes)
+
+    def _message(self) -> str:
+        if self.alone is None or len(self.bounds) == 1:
+            return "the hull leaves out side constraints"
+        return f"the hull leaves out side constraints and that outputs share units: {self.alone}"
+
+    def _own(self, j: int, interrupted: bool) -> HullResult:
+        """Bound one output; half of the time is left for the joint bound."""
+        left, outputs = self.record.remaining(self.limits), len(self.bounds) - j
+        seconds = 0 if interrupted else left.seconds / (outputs if self.alone else outputs + len(self.bounds))
+
+        def on_bound(bound: int) -> None:
+            self.bounds[j] = max(self.bounds[j], bound)
+            self._raise(sum(self.bounds))
+
+        outside = Outside(self.stopped, lambda: None, on_bound)
+        if len(self.bounds) == 1:
+            outside = Outside(self.stopped, self._known, on_bound, self._offer_one)
+        result = minimise(self.problem.parts[j], replace(left, seconds=seconds), outside=outside)
+        self.nodes += result.nodes
         if result.bound is not None:
-            on_bound(result.bound, j)
-        if status is Status.OPTIMAL or result.status is Status.INTERRUPTED:
-            status = result.status
-    if status is Status.OPTIMAL and not record.closed:
-        return Proof(Status.NODE_LIMIT, nodes, "the hull leaves out side constraints and that outputs share units")
-    return Proof(status, nodes)
+            on_bound(result.bound)
+        return result
+
+    def _joint(self, own: Integers) -> Status:
+        """Bound all outputs together."""
+        outside = JointOutside(self.stopped, self._known, self._raise, self._offer)
+        result = joint_hull.minimise(self.problem, self.record.remaining(self.limits), own=own, outside=outside)
+        self.nodes += result.nodes
+        self._raise(result.bound)
+        return result.status
+
+    def _raise(self, bound: int) -> None:
+        """Enter a bound of the loss."""
+        self.record.raise_bound(bound * self.unit, PROVER)
+
+    def _known(self) -> int | None:
+        """Return the least whole number of loss units that is not below the best objective."""
+        return None if self.record.loss is None else -(-self.record.loss // self.unit)
+
+    def _offer_one(self, answer: Answer) -> None:
+        """Enter a network with one output."""
+        self._offer(JointAnswer(answer.w, answer.b, answer.v[:, None], np.array([answer.c]), answer.value))
+
+    def _offer(self, answer: JointAnswer) -> None:
+        """Enter a network; one that breaks a side constraint is not taken."""
+        problem, parts = self.record.problem, ([answer.w, answer.v], [answer.b, answer.c])
+        self.record.offer(IntegerNetwork.of(problem.architecture, *parts, problem.dataset.scale))
+
+
+def joint_problem(problem: Problem) -> JointProblem:
+    """Return the problem of all outputs, each of which has a part."""
+    parts = (subproblem(problem, j) for j in range(problem.architecture.n_outputs))
+    return JointProblem(tuple(part for part in parts if part is not None))
 
 
 def subproblem(problem: Problem, output: int) -> HullProblem | None:
@@ -124,17 +186,6 @@ def subproblem(problem: Problem, output: int) -> HullProblem | None:
                        weights, outer, losses, (first.lowest, 1))  # fmt: skip
 
 
-def _known(record: Record, unit: int) -> int | None:
-    """Return the least whole number of loss units that is not below the best objective."""
-    return None if record.loss is None else -(-record.loss // unit)
-
-
-def _offer(record: Record, answer: Answer) -> None:
-    """Enter a network; one that breaks a side constraint is not taken."""
-    parts = [answer.w, answer.v[:, None]], [answer.b, [answer.c]]
-    record.offer(IntegerNetwork.of(record.problem.architecture, *parts, record.problem.dataset.scale))
-
-
 @cache
 def compile_kernels() -> None:
     """Compile or load the kernels on a toy, so that the clock of a training does not count it."""
@@ -144,5 +195,7 @@ def compile_kernels() -> None:
     def losses(scores: np.ndarray) -> np.ndarray:
         return np.abs(np.array([[2], [1], [-2]]) - scores)
 
-    minimise(HullProblem(X, np.ones(3, dtype=np.int64), 1, -one, one, 1, two, 2, two, two, losses), Limits())
+    problem = HullProblem(X, np.ones(3, dtype=np.int64), 1, -one, one, 1, two, 2, two, two, losses)
+    minimise(problem, Limits())
+    joint_hull.compile_kernels(problem)
     getLogger("provenn").info("kernels ready after %.1f s", time.perf_counter() - began)
