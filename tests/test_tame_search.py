@@ -14,6 +14,7 @@ from provenn.tame import branch_and_bound, fixed_value
 from provenn.tame._engine import Engine
 from provenn.tame._exact import eliminate, solved, vertex
 from provenn.tame._nodes import CURRENT
+from provenn.tame._refactor import refactor
 from provenn.tame._simplex import (
     CLOSED,
     OPTIMAL,
@@ -22,7 +23,6 @@ from provenn.tame._simplex import (
     minimise,
     objective,
     place,
-    refactor,
     sit,
     slack_basis,
 )

@@ -30,7 +30,7 @@ FIRST_PRICING, GROWTH = 5.0, 2.0
 
 @dataclass
 class Node:
-    """A region at work."""
+    """A region at work; `crowded` where too many units or networks are left to enumerate, `stuck` without a way on."""
 
     region: Region
     losses: Integers
@@ -41,6 +41,7 @@ class Node:
     point: Point | None = None
     upper: float = math.inf
     stuck: bool = False
+    crowded: bool = False
     closed: bool = False
     enumerated: bool = False
     primal: Floats = field(default_factory=lambda: np.zeros(0))
@@ -196,7 +197,7 @@ class Search:
         if not complete:
             self.patience *= GROWTH
             self.exhausted = self.limits.nodes is not None
-        elif self._settled(node) or (node.bound == before and len(self.columns) == known):
+        elif (node.bound == before and len(self.columns) == known) or (not node.crowded and self._settled(node)):
             self._divide(node)
 
     def _find_columns(self, node: Node) -> None:
@@ -273,6 +274,9 @@ class Search:
 
     def _divide(self, node: Node) -> None:
         """Split a region, or enumerate what its cut leaves when it holds one output layer."""
+        if node.crowded:
+            node.stuck = True
+            return
         if node.region.exact:
             self._enumerate(node)
             return
@@ -341,13 +345,13 @@ class Search:
         wanted = room // min(region.magnitudes), self._pricing_limits(), MOST_COLLECTED
         status = self.pricing.collect(cut, *wanted, self.outside.stopped)
         if status is not Status.OPTIMAL:
-            node.stuck = status is Status.MEMORY_LIMIT
+            node.crowded = status is Status.MEMORY_LIMIT
             self.patience *= GROWTH
             self.exhausted = self.limits.nodes is not None
             return
         found = self._combine(node, cut, room, best)
         if found is None:
-            node.stuck = True
+            node.crowded = True
             return
         node.bound, node.enumerated, node.closed = found, True, True
 

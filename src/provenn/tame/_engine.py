@@ -15,6 +15,7 @@ from provenn.tame._nodes import (
     N_DUALS,
     N_NODES,
     N_OPEN,
+    N_POOL,
     PIVOTS,
     PROGRAMS,
     Heap,
@@ -27,6 +28,7 @@ from provenn.tame._nodes import (
     pop,
     push,
 )
+from provenn.tame._refactor import refactor
 from provenn.tame._search import (
     DONE,
     FULL,
@@ -37,9 +39,10 @@ from provenn.tame._search import (
     explore,
     keep_dual,
     split_whole,
+    try_pool,
     unfixed_row,
 )
-from provenn.tame._simplex import Floats, Tableau, bound_of, duals, minimise, place, refactor, sit, slack_basis
+from provenn.tame._simplex import Floats, Tableau, bound_of, duals, minimise, place, sit, slack_basis
 from provenn.tame._tree import Tree
 
 __all__ = ["DONE", "PAUSED", "Engine"]
@@ -282,7 +285,7 @@ def settle_open(
     counters: np.ndarray,
     count: int,
 ) -> None:
-    """Solve the programs of open leaves without a cutoff; whatever basis results gives the leaf's dual."""
+    """Solve the programs of open leaves without a cutoff; whatever basis results, or a better known dual, closes it."""
     for _ in range(count):
         node = pop(heap.key, heap.node, counters[N_OPEN])
         counters[N_OPEN] -= 1
@@ -298,5 +301,9 @@ def settle_open(
         step = 0.0 if t > 1e200 else t
         duals(tab.T, tab.basic, tab.nonbasic, tab.d, row, sign, step, work.y)
         g = bound_of(work.y, model.indptr, model.indices, model.data, model.c, work.lower, work.upper, work.reduced)
+        known, slot = try_pool(pool.reduced, pool.rows, counters[N_POOL], work.lower, work.upper, 1e300)
+        if known > g:
+            nodes.bound[node], nodes.dual[node] = known, pool.dual[slot]
+            continue
         nodes.bound[node] = g
         nodes.dual[node] = keep_dual(Y, work.y, pool, work.reduced, g, work.lower, work.upper, counters)

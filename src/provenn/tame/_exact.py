@@ -9,6 +9,8 @@ from scipy import sparse
 
 from provenn.errors import SolverError
 from provenn.milp import MILP
+from provenn.milp.model import EXACT
+from provenn.tame._refactor import refactor
 from provenn.tame._simplex import (
     OPTIMAL,
     PIVOT_TOLERANCE,
@@ -20,7 +22,6 @@ from provenn.tame._simplex import (
     minimise,
     pivot,
     place,
-    refactor,
     sit,
     slack_basis,
     walk,
@@ -79,6 +80,13 @@ def _entries(A: sparse.csr_matrix, i: int) -> list[tuple[int, Fraction]]:
     return [(int(j), Fraction(float(v))) for j, v in zip(A.indices[span], A.data[span], strict=True)]
 
 
+def _activity(A: sparse.csr_matrix, i: int, x: Rationals) -> Fraction:
+    """Return a row's activity; columns at 0, which are most, cost nothing."""
+    span = slice(A.indptr[i], A.indptr[i + 1])
+    pairs = zip(A.indices[span].tolist(), A.data[span].tolist(), strict=True)
+    return sum((Fraction(v) * x[j] for j, v in pairs if x[j]), Fraction(0))
+
+
 def dense(milp: MILP) -> Floats:
     """Return the matrix as a contiguous dense array."""
     return np.ascontiguousarray(milp.A.toarray(), dtype=np.float64)
@@ -132,7 +140,7 @@ def vertex(milp: MILP, tab: Tableau) -> Rationals | None:
     for i in sorted(int(k) - n for k in tab.nonbasic if k >= n):
         entries = _entries(milp.A, i)
         rows.append({number[j]: v for j, v in entries if j in number})
-        right.append(x[n + i] - sum((v * x[j] for j, v in entries if j not in number), Fraction(0)))
+        right.append(x[n + i] - sum((v * x[j] for j, v in entries if j not in number and x[j]), Fraction(0)))
     found = eliminate(rows, right)
     if found is None:
         return None
@@ -207,7 +215,7 @@ def _broken(milp: MILP, tab: Tableau, x: Rationals, lower: Floats, upper: Floats
     """Return the row of the basic column that is farthest outside its bounds, exactly, and 1 when it is below."""
     n, most, found = milp.n_columns, Fraction(0), (-1, 0.0)
     for r, k in enumerate(tab.basic.tolist()):
-        value = x[k] if k < n else sum((v * x[j] for j, v in _entries(milp.A, k - n)), Fraction(0))
+        value = x[k] if k < n else _activity(milp.A, k - n, x)
         for bound, sign in ((lower[k], 1.0), (upper[k], -1.0)):
             if np.isfinite(bound) and (over := int(sign) * (Fraction(float(bound)) - value)) > most:
                 most, found = over, (r, sign)
@@ -216,11 +224,13 @@ def _broken(milp: MILP, tab: Tableau, x: Rationals, lower: Floats, upper: Floats
 
 def slack_of(milp: MILP, x: Rationals) -> Fraction:
     """Return by how much a point with whole integers breaks the bound or side that it breaks most, exactly."""
+    if all(v.denominator == 1 and abs(v.numerator) < EXACT for v in x):
+        return milp.violation(np.array([float(v) for v in x]))
     most = Fraction(0)
     for low, v, high in zip(milp.col_lower.tolist(), x, milp.col_upper.tolist(), strict=True):
         most = max(most, Fraction(low) - v, v - Fraction(high))
     for i, (below, above) in enumerate(zip(milp.row_lower.tolist(), milp.row_upper.tolist(), strict=True)):
-        activity = sum((v * x[j] for j, v in _entries(milp.A, i)), Fraction(0))
+        activity = _activity(milp.A, i, x)
         for side, sign in ((below, 1), (above, -1)):
             if np.isfinite(side):
                 most = max(most, sign * (Fraction(side) - activity))

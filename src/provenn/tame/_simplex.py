@@ -20,6 +20,8 @@ PRIMAL_TOLERANCE = 1e-9
 ENTRY_TOLERANCE = 1e-9
 PIVOT_TOLERANCE = 1e-7
 TIE = 1e-10
+NOISE = 1e-12
+"""Entries of the tableau below this are rounding of zeros."""
 
 
 class Tableau(NamedTuple):
@@ -69,29 +71,6 @@ def slack_basis(A: Floats, c: Floats) -> Tableau:
         np.zeros(n),
         np.zeros(n, dtype=np.int64),
     )
-
-
-def refactor(tab: Tableau, A: Floats, c: Floats) -> None:
-    """Recompute the tableau of the same basis from the data, which removes the rounding of many pivots.
-
-    With S the model's basic columns and R the rows whose activity is nonbasic,
-    ``x_S = A_RS^-1 (s_R - A_RN x_N)``.
-    """
-    m, n = A.shape
-    place = np.empty(n + m, dtype=np.int64)
-    place[tab.basic], place[tab.nonbasic] = np.arange(m), np.arange(n)
-    S, R = np.sort(tab.basic[tab.basic < n]), np.sort(tab.nonbasic[tab.nonbasic >= n]) - n
-    N, out = np.sort(tab.nonbasic[tab.nonbasic < n]), np.sort(tab.basic[tab.basic >= n]) - n
-    inverse = np.linalg.inv(A[np.ix_(R, S)])
-    inner = -inverse @ A[np.ix_(R, N)]
-    for rows, by_row, by_column in (
-        (place[S], inverse, inner),
-        (place[n + out], A[np.ix_(out, S)] @ inverse, A[np.ix_(out, N)] + A[np.ix_(out, S)] @ inner),
-    ):
-        tab.T[np.ix_(rows, place[n + R])] = by_row
-        tab.T[np.ix_(rows, place[N])] = by_column
-    tab.d[place[n + R]], tab.d[place[N]] = c[S] @ inverse, c[N] + c[S] @ inner
-    tab.norm[:] = 1.0 + (tab.T * tab.T).sum(axis=1)
 
 
 @njit(cache=True, nogil=True)
@@ -260,10 +239,11 @@ def pivot(
     T[r, q] = 0.0
     for i in range(value.size):
         factor = T[i, q]
-        if i != r and abs(factor) > 1e-13:
-            _add_row(T[i], T[r], factor)
+        if i != r and abs(factor) > NOISE:
+            T[i, q] = 0.0
+            squares = _add_clean_row(T[i], T[r], factor)
             T[i, q] = factor * inverse
-            norm[i] = 1.0 + _squares(T[i])
+            norm[i] = 1.0 + squares + T[i, q] * T[i, q]
         elif i != r:
             T[i, q] = 0.0
     factor = d[q]
@@ -277,6 +257,19 @@ def pivot(
 def _add_row(target: Floats, source: Floats, factor: float) -> None:
     for j in range(target.size):
         target[j] += factor * source[j]
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _add_clean_row(target: Floats, source: Floats, factor: float) -> float:
+    """Add a multiple of a row, clear what rounding leaves of zeros, and return the squared norm."""
+    total = 0.0
+    for j in range(target.size):
+        entry = target[j] + factor * source[j]
+        square = entry * entry
+        keep = square > NOISE * NOISE
+        target[j] = entry if keep else 0.0
+        total += square if keep else 0.0
+    return total
 
 
 @njit(cache=True, nogil=True, fastmath=True)

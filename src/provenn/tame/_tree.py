@@ -53,6 +53,16 @@ class Tree:
         _boxes(nodes, self.parent, self.column, self.left, self.split, lower, upper, low, high)
         return low, high
 
+    def refined(self, finer: "Tree") -> "Tree":
+        """Return a tree that continues this one, with the duals of the leaves here for the leaves below them."""
+        dual = np.full(finer.n_nodes, -1, dtype=np.int64)
+        dual[: self.n_nodes] = self.dual
+        for node in np.flatnonzero(finer.left >= 0).tolist():
+            left = int(finer.left[node])
+            if left >= self.n_nodes:
+                dual[left] = dual[left + 1] = dual[node]
+        return Tree(finer.column, finer.left, finer.split, np.where(finer.left < 0, dual, -1))
+
     def preorder(self) -> list[int]:
         """Nodes in the order root, left part, right part."""
         order, stack = [], [0]
