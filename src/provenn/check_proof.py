@@ -947,24 +947,29 @@ class Search:
         demand(not stack, "the tree leaves networks out")
 
 
-def networks_of(model: Json, data: Data) -> Networks:
-    """Return the networks that a model with hidden layers was chosen from."""
-    layers, options = model["network"]["architecture"]["layers"], model["options"]
+def layers_of(model: Json, data: Data) -> list[Json]:
+    """Return the layers of a model; reject options that are not known, perturbations, and layers that do not fit."""
+    network, options = model["network"], model["options"]
+    layers: list[Json] = network["architecture"]["layers"]
     known = HARMLESS | {*PRICES, "max_nonzeros", "fan_in", "feature_signs", "robust_radius", "robust_price"}
     demand(set(options) <= known, "the model has an option that this checker does not know")
     radius = options.get("robust_radius") or []
     radii = radius.values() if isinstance(radius, dict) else radius if isinstance(radius, list) else [radius]
-    demand(not any(radii), "proofs of this kind know no perturbations")
-    demand(not options.get("feature_signs"), "signs of features do not go with hidden layers")
-    for layer in layers:
-        domains = [d for d in (layer["weights"], layer["bias"]) if d]
-        demand(all(d.get("denominator", 1) == 1 for d in domains), "weights must be integers")
-        demand(not layer.get("margin"), "proofs of this kind know no margins")
-    demand(all(a["n_out"] == b["n_in"] for a, b in itertools.pairwise(layers)), "the layers do not fit together")
-    told = model["network"]["scale"], layers[0]["n_in"]
+    demand(not any(radii), "proofs of this kind are for models without perturbations")
+    told = network["scale"], layers[0]["n_in"]
     demand(told == (data.scale, len(data.X[0])), "the network has other inputs")
+    demand(all(a["n_out"] == b["n_in"] for a, b in itertools.pairwise(layers)), "the layers do not fit together")
     demand(all(layer["activation"] in ("sign", "step") for layer in layers[:-1]), "an activation is unknown")
     demand(layers[-1]["n_out"] in ({1, 2} if data.classes == 2 else {data.classes}), "the network has other outputs")
+    plain = all((layer[d] or {}).get("denominator", 1) == 1 for layer in layers for d in ("weights", "bias"))
+    demand(plain and not any(layer.get("margin") for layer in layers), "weights must be integers")
+    return layers
+
+
+def networks_of(model: Json, data: Data) -> Networks:
+    """Return the networks that a model with hidden layers was chosen from."""
+    layers, options = layers_of(model, data), model["options"]
+    demand(not options.get("feature_signs"), "signs of features do not go with hidden layers")
     prices = [Fraction((options.get(p) or 0) * model["weight_unit"]).limit_denominator(MICRO) for p in PRICES]
     return Networks(layers, model["loss"], prices, (options["max_nonzeros"], options["fan_in"]), data)
 
@@ -1201,21 +1206,9 @@ class SignTree:
 
 def plain_layers(model: Json, data: Data, hidden: int) -> list[Json]:
     """Return the layers of a model without prices and perturbations, whose network keeps domains and limits."""
-    network, options = model["network"], model["options"]
-    layers, n = network["architecture"]["layers"], len(data.X[0])
-    known = HARMLESS | {*PRICES, "max_nonzeros", "fan_in", "feature_signs", "robust_radius", "robust_price"}
-    demand(set(options) <= known, "the model has an option that this checker does not know")
+    network, options, layers = model["network"], model["options"], layers_of(model, data)
     demand(not any(options.get(price) for price in PRICES), "proofs of this kind are for models without prices")
-    radius = options.get("robust_radius") or 0.0
-    radii = radius.values() if isinstance(radius, dict) else radius if isinstance(radius, list) else [radius]
-    demand(not any(radii), "proofs of this kind are for models without perturbations")
     demand(len(layers) == hidden + 1, "the network has another number of layers than proofs of this kind")
-    demand((network["scale"], layers[0]["n_in"]) == (data.scale, n), "the network has other inputs")
-    demand(all(a["n_out"] == b["n_in"] for a, b in itertools.pairwise(layers)), "the layers do not fit together")
-    outputs = {1, 2} if data.classes == 2 else {data.classes}
-    demand(layers[-1]["n_out"] in outputs, "the network has other outputs than the data have classes")
-    plain = all((layer[d] or {}).get("denominator", 1) == 1 for layer in layers for d in ("weights", "bias"))
-    demand(plain and not any("margin" in layer for layer in layers), "weights must be integers")
     used = [[sum(1 for x in column if x) for column in zip(*W, strict=True)] for W in network["weights"]]
     budget, fan_in = options.get("max_nonzeros"), options.get("fan_in")
     demand(budget is None or sum(map(sum, used)) <= budget, "the network has too many weights")
@@ -1226,8 +1219,7 @@ def plain_layers(model: Json, data: Data, hidden: int) -> list[Json]:
         demand(all(len(row) == layer["n_out"] for row in (*W, b)), "a layer has another number of units")
         demand(all(holds(d, x) for row, d in zip(W, domains, strict=True) for x in row), "a weight outside its domain")
         demand(all(holds(layer["bias"], x) for x in b), "a bias outside its domain")
-    whole_layers: list[Json] = layers
-    return whole_layers
+    return layers
 
 
 def holds(domain: Json | None, value: Any) -> bool:

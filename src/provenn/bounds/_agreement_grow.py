@@ -7,8 +7,8 @@ import numpy as np
 from numba import njit
 
 from provenn.bounds._agreement_look import decided, leaving_entry
-from provenn.bounds._agreement_rows import Numbers, part_of, parts, restrict
-from provenn.bounds._agreement_sharing import price_parts, share_out
+from provenn.bounds._agreement_rows import Numbers, begin_part, part_of, parts, restrict
+from provenn.bounds._agreement_sharing import least_left, price_parts, share, share_out, worth
 from provenn.bounds._agreement_types import Integers
 
 HEIGHT, WRITTEN = 0, 1
@@ -27,10 +27,7 @@ def share_in_order(
         rest[k] = none if wrong else cost[k]
     for m in range(len(pair_reach)):
         if pair_reach[m] < 0:
-            share = min(rest[one[m]], rest[two[m]])
-            rest[one[m]] -= share
-            rest[two[m]] -= share
-            total += share
+            total += share(rest, one[m], two[m])
     return int(total)
 
 
@@ -71,8 +68,7 @@ def choose(
     split: Integers,
 ) -> None:
     """Choose the entry and the value to split a box at: at once where a part costs the limit, else what gains most."""
-    for m in range(near):
-        pair_rest[m] = min(rest[one[m]], rest[two[m]])
+    least_left(rest, one, two, pair_rest)
     best_score = -1.0
     for j in range(len(A)):
         if low[j] == high[j]:
@@ -81,14 +77,12 @@ def choose(
             A[j], pair_A[j, :near], reach, pair_reach[:near], one, two, low[j], high[j], base, limit, rest, pair_rest,
             spare, prices, guesses,
         )  # fmt: skip
-        count, total = parts(low[j], high[j]), 0.0
+        count = parts(low[j], high[j])
         below, above = prices[0] >= limit, prices[count - 1] >= limit
-        for p in range(count):
-            total += min(guesses[p], limit)
         first = guesses[0] >= guesses[count - 1] if below == above else below
         value = part_of(low[j], high[j], 0)[1] if first else part_of(low[j], high[j], count - 1)[0] - 1
         closes = least >= limit
-        score = np.inf if below or above else 2.0 * total / count + (least - base)
+        score = np.inf if below or above else worth(guesses, count, limit, least - base)
         if closes or score > best_score:
             best_score, split[0], split[1] = score, j, value
         if closes:
@@ -161,12 +155,10 @@ def grow(
             state[HEIGHT] -= 1
             continue
         j, value = split[0], split[1]
-        low[i + 1], high[i + 1], reach[i + 1], pair_reach[i + 1] = low[i], high[i], reach[i], pair_reach[i]
-        down, up = high[i, j] - value, value + 1 - low[i, j]
+        begin_part(A, pair_A, low, high, reach, pair_reach, i, j, low[i, j], value)
+        up = value + 1 - low[i, j]
         restrict(reach[i], A[j], 0, up)
         restrict(pair_reach[i], pair_A[j], 0, up)
-        restrict(reach[i + 1], A[j], down, 0)
-        restrict(pair_reach[i + 1], pair_A[j], down, 0)
-        low[i, j], high[i + 1, j] = value + 1, value
+        low[i, j] = value + 1
         state[HEIGHT] += 1
     return False

@@ -10,11 +10,11 @@ from provenn.bounds._agreement_rows import (
     OPEN,
     WHOLE,
     Numbers,
+    begin_part,
     first_reach,
     note_leaf,
     part_of,
     parts,
-    restrict,
 )
 from provenn.bounds._agreement_types import Integers
 
@@ -59,28 +59,6 @@ def take(
         point[:] = low
     note_leaf(counts, leaves, leaf_part, low, high, WHOLE, 0, 0)
     return True
-
-
-@njit(cache=True, nogil=True)
-def begin_part(
-    A: Numbers,
-    pair_A: Numbers,
-    low: Integers,
-    high: Integers,
-    reach: Numbers,
-    pair_reach: Numbers,
-    level: int,
-    j: int,
-    first: int,
-    last: int,
-) -> None:
-    """Write the part ``first..last`` of entry j of the box of a level to the next level."""
-    down, up = high[level, j] - last, first - low[level, j]
-    low[level + 1], high[level + 1] = low[level], high[level]
-    low[level + 1, j], high[level + 1, j] = first, last
-    reach[level + 1], pair_reach[level + 1] = reach[level], pair_reach[level]
-    restrict(reach[level + 1], A[j], down, up)
-    restrict(pair_reach[level + 1], pair_A[j], down, up)
 
 
 @njit(cache=True, nogil=True)

@@ -4,7 +4,7 @@ import numpy as np
 from numba import njit
 
 from provenn.bounds._agreement_rows import BY_MOVE, WHOLE, Numbers, note_leaf, part_of, parts, restrict
-from provenn.bounds._agreement_sharing import price_parts, share_out
+from provenn.bounds._agreement_sharing import least_left, price_parts, share_out, worth
 from provenn.bounds._agreement_types import Integers
 
 
@@ -143,8 +143,7 @@ def look_ahead(
         if base >= limit:
             note_leaf(counts, leaves, leaf_part, low, high, WHOLE, 0, 0)
             return
-        for m in range(near):
-            pair_rest[m] = min(rest[one[m]], rest[two[m]])
+        least_left(rest, one, two, pair_rest)
         best_score = -1.0
         for j in range(len(A)):
             if low[j] == high[j]:
@@ -153,7 +152,7 @@ def look_ahead(
                 A[j], pair_A[j, :near], reach, pair_reach[:near], one, two, low[j], high[j], base, limit, rest,
                 pair_rest, spare, prices[j], guesses[j],
             )  # fmt: skip
-            count, total = parts(low[j], high[j]), 0.0
+            count = parts(low[j], high[j])
             if least >= limit:
                 for p in range(count):
                     first, last = part_of(low[j], high[j], p)
@@ -166,9 +165,7 @@ def look_ahead(
                     break  # what the costs have left belongs to the box before the cut: a record needs that of its own
                 continue
             out[0] = max(out[0], least)
-            for p in range(count):
-                total += min(guesses[j, p], limit)
-            score = 2.0 * total / count + (least - base)
+            score = worth(guesses[j], count, limit, least - base)
             if score > best_score:
                 best_score, out[1] = score, j
 

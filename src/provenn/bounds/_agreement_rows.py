@@ -28,6 +28,28 @@ def restrict(reach: Numbers, column: Numbers, down: int, up: int) -> None:
 
 
 @njit(cache=True, nogil=True)
+def begin_part(
+    A: Numbers,
+    pair_A: Numbers,
+    low: Integers,
+    high: Integers,
+    reach: Numbers,
+    pair_reach: Numbers,
+    level: int,
+    j: int,
+    first: int,
+    last: int,
+) -> None:
+    """Write the part ``first..last`` of entry j of the box of a level to the next level."""
+    down, up = high[level, j] - last, first - low[level, j]
+    low[level + 1], high[level + 1] = low[level], high[level]
+    low[level + 1, j], high[level + 1, j] = first, last
+    reach[level + 1], pair_reach[level + 1] = reach[level], pair_reach[level]
+    restrict(reach[level + 1], A[j], down, up)
+    restrict(pair_reach[level + 1], pair_A[j], down, up)
+
+
+@njit(cache=True, nogil=True)
 def first_reach(A: Numbers, offset: Numbers, low: Integers, high: Integers, reach: Numbers) -> None:
     """Compute the reach in a box."""
     kind = reach.dtype.type

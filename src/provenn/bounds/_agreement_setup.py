@@ -9,6 +9,8 @@ from provenn.bounds._convex_setup import score_shifts
 
 MAX_DIFFERENCES = 12
 MAX_PARTNERS = 1000
+BLOCK = 2**15
+"""Pairs of samples at a time, which stay in a fast cache."""
 
 
 @dataclass(frozen=True)
@@ -184,15 +186,40 @@ def near_pairs(A: Integers, offset: Integers, top: Integers, each: int, most: in
     """
     n = len(offset)
     candidates = np.arange(n) if n <= MAX_PARTNERS else np.linspace(0, n - 1, MAX_PARTNERS).astype(np.int64)
-    B = A[:, candidates]
-    chosen: dict[tuple[int, int], tuple[bool, int]] = {}
-    for k in range(n):
-        reach = np.maximum(A[:, k, None] + B, 0).T @ top + offset[k] + offset[candidates]
-        reach[candidates == k] = np.iinfo(np.int64).max
-        for rank, i in enumerate(np.argsort(reach, kind="stable")[: min(most, n - 1)]):
-            pair = min(k, int(candidates[i])), max(k, int(candidates[i]))
-            chosen[pair] = min((rank >= each, int(reach[i])), chosen.get(pair, (True, int(reach[i]))))
-    order = sorted(chosen, key=lambda pair: (chosen[pair], pair))
-    pairs = np.array(order, dtype=np.int64).reshape(-1, 2)
-    front = sum(not far for far, _ in chosen.values())
-    return np.ascontiguousarray(pairs[:, 0]), np.ascontiguousarray(pairs[:, 1]), front
+    near, reach = _nearest(A, offset, top, candidates, max(0, min(most, n - 1, len(candidates))))
+    samples, partners = np.arange(n)[:, None], candidates[near]
+    number = (np.minimum(samples, partners) * n + np.maximum(samples, partners)).ravel()
+    far = np.broadcast_to(np.arange(near.shape[1]) >= each, near.shape).ravel()
+    order = np.lexsort((far, number))
+    order = order[np.diff(number[order], prepend=-1) > 0]  # a pair that both of its samples choose counts once
+    order = order[np.lexsort((number[order], reach.ravel()[order], far[order]))]
+    return number[order] // n, number[order] % n, int(np.count_nonzero(~far[order]))
+
+
+def _nearest(
+    A: Integers, offset: Integers, top: Integers, candidates: Integers, count: int
+) -> tuple[Integers, Integers]:
+    """Return for each sample the candidates that make pairs of least reach with it, and these reaches, ascending."""
+    n, C = len(offset), len(candidates)
+    near, least = np.zeros((2, n, count), dtype=np.int64)
+    scaled, block = A * top[:, None], max(1, BLOCK // max(C, 1))
+    for k in range(0, n if count else 0, block):
+        end = min(k + block, n)
+        reach = offset[k:end, None] + offset[candidates]
+        part = np.empty_like(reach)
+        for row in scaled:
+            np.add(row[k:end, None], row[candidates], out=part)
+            reach += np.maximum(part, 0, out=part)
+        reach[np.arange(k, end)[:, None] == candidates] = np.iinfo(np.int64).max
+        near[k:end] = _smallest(reach, count)
+        least[k:end] = np.take_along_axis(reach, near[k:end], axis=1)
+    return near, least
+
+
+def _smallest(values: Integers, count: int) -> Integers:
+    """Return the places of the smallest values of each row, ascending, ties as they come."""
+    last = np.partition(values, count - 1, axis=1)[:, count - 1 : count]
+    row, place = np.nonzero(values <= last)
+    order = np.lexsort((values[row, place], row))
+    begin = np.searchsorted(row, np.arange(len(values)))
+    return np.asarray(place[order[begin[:, None] + np.arange(count)]])

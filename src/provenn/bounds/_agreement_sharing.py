@@ -4,11 +4,38 @@ A pair of samples has the sum of their rows: where its reach is negative, one of
 point. Pairs share the costs of their samples out greedily, so what they add up to is a lower bound.
 """
 
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 from provenn.bounds._agreement_rows import INFINITE, Numbers, part_of, parts, sum_values, sum_within
 from provenn.bounds._agreement_types import Integers
+
+
+@njit(cache=True, nogil=True)
+def share(rest: Numbers, a: int, b: int) -> Any:
+    """Take from two samples of which one is wrong the smaller of what is left of their costs, and return it."""
+    least = min(rest[a], rest[b])
+    rest[a] -= least
+    rest[b] -= least
+    return least
+
+
+@njit(cache=True, nogil=True)
+def least_left(rest: Numbers, one: Integers, two: Integers, pair_rest: Numbers) -> None:
+    """Write the smaller of what is left of both samples' costs, of as many pairs as there is room for."""
+    for m in range(len(pair_rest)):
+        pair_rest[m] = min(rest[one[m]], rest[two[m]])
+
+
+@njit(cache=True, nogil=True)
+def worth(guesses: Integers, count: int, limit: int, gain: int) -> float:
+    """Return how good branching on an entry is: the mean guess of its parts, up to the limit, and the bound's gain."""
+    total = 0.0
+    for p in range(count):
+        total += min(guesses[p], limit)
+    return 2.0 * total / count + gain
 
 
 @njit(cache=True, nogil=True)
@@ -49,11 +76,7 @@ def share_out(
             found += 1
     sort_pairs(pairs, found, one, two, degree, order)
     for i in range(found):
-        a, b = one[order[i]], two[order[i]]
-        share = min(rest[a], rest[b])
-        rest[a] -= share
-        rest[b] -= share
-        total += share
+        total += share(rest, one[order[i]], two[order[i]])
     return int(total)
 
 
@@ -95,10 +118,7 @@ def share_more(
         spare[k] = 0 if wrong else rest[k]
     for m in range(len(pair_reach)):
         if pair_reach[m] - max(pair_column[m], 0) * down + min(pair_column[m], 0) * up < 0:
-            share = min(spare[one[m]], spare[two[m]])
-            spare[one[m]] -= share
-            spare[two[m]] -= share
-            total += share
+            total += share(spare, one[m], two[m])
     return int(total)
 
 

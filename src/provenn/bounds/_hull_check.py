@@ -7,7 +7,7 @@ from math import comb
 import numpy as np
 
 from provenn.bounds._hull_regions import denominator, output_biases, signed_weights, table
-from provenn.bounds._hull_types import Cut, Evidence, HullProblem, Region
+from provenn.bounds._hull_types import Cut, Evidence, HullProblem, Integers, Proofs, Region
 from provenn.bounds.agreement import AgreementProblem
 from provenn.bounds.agreement import Leaves as AgreementLeaves
 from provenn.errors import InputError
@@ -74,14 +74,28 @@ def _holds(region: Region, base: int, used: list[tuple[int, int]]) -> bool:
 
 def _check_cut(problem: HullProblem, cut: Cut, check_agreement: CheckAgreement) -> None:
     """Raise unless the leaves prove that no unit agrees better with the slopes than the cut says."""
+    if cut.quotient < 1:
+        raise InputError("a cut needs a positive quotient")
     wanted = -problem.multiplicity * cut.slopes
+    check_agreements(problem, wanted, cut.agreement, cut.proofs, (1, -1), check_agreement)
+
+
+def check_agreements(
+    units: HullProblem,
+    wanted: Integers,
+    claimed: int,
+    proofs: Proofs,
+    sides: tuple[int, ...],
+    check_agreement: CheckAgreement,
+) -> None:
+    """Raise unless the leaves prove for every side that no unit agrees better with the wanted signs than claimed."""
     total = int(np.abs(wanted).sum())
-    if cut.quotient < 1 or {side for side, _, _ in cut.proofs} != {1, -1}:
-        raise InputError("a cut needs a positive quotient and proofs for units and mirrored units")
-    for side, bound, leaves in cut.proofs:
-        if leaves is None or total - 2 * bound > cut.agreement:
+    if {side for side, _, _ in proofs} != set(sides):
+        raise InputError("a cut needs proofs for units, and for mirrored units where there are such")
+    for side, bound, leaves in proofs:
+        if leaves is None or total - 2 * bound > claimed:
             raise InputError("the leaves of a cut are missing, or prove less than the cut claims")
-        check_agreement(problem.agreement(wanted, side), leaves, bound)
+        check_agreement(units.agreement(wanted, side), leaves, bound)
 
 
 def _bound(problem: HullProblem, region: Region, cut: Cut | None) -> int:

@@ -2,7 +2,6 @@
 
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,13 +9,21 @@ from numpy.typing import NDArray
 
 from provenn.bounds._hull_close import combine, exchange
 from provenn.bounds._hull_master import Master, Point
-from provenn.bounds._hull_pricing import Columns, Pricing
+from provenn.bounds._hull_pricing import Columns, Effort, Pricing
 from provenn.bounds._hull_regions import bound_by, denominator, roots, signed_weights, split, table
-from provenn.bounds._hull_types import Answer, Cut, Evidence, HullProblem, HullResult, Integers, Region
+from provenn.bounds._hull_types import (
+    Answer,
+    Cut,
+    Evidence,
+    Floats,
+    HullProblem,
+    HullResult,
+    Integers,
+    Region,
+    Surroundings,
+)
 from provenn.milp.result import Limits
 from provenn.status import Status
-
-Floats = NDArray[np.float64]
 
 ROUNDS, LAST_EFFORT = 25, 8.0
 RELATIVE_GAP = 1e-4
@@ -38,7 +45,7 @@ class Node:
     bound: int
     cut: int = -1
     cut_bound: int = 0
-    point: Point | None = None
+    point: Point[float] | None = None
     upper: float = math.inf
     stuck: bool = False
     crowded: bool = False
@@ -47,26 +54,8 @@ class Node:
     primal: Floats = field(default_factory=lambda: np.zeros(0))
 
 
-@dataclass(frozen=True)
-class Outside:
-    """What a search that runs beside others asks and tells the caller.
-
-    Parameters
-    ----------
-    stopped : callable
-        True ends the search.
-    best : callable
-        Returns the smallest loss known elsewhere, or None.
-    on_bound : callable
-        Called with every better bound.
-    on_answer : callable
-        Called with every better `Answer`.
-    """
-
-    stopped: Callable[[], bool] = lambda: False
-    best: Callable[[], int | None] = lambda: None
-    on_bound: Callable[[int], object] = lambda bound: None
-    on_answer: Callable[[Answer], object] = lambda answer: None
+class Outside(Surroundings[Answer]):
+    """What a search that runs beside others asks and tells the caller; see `Surroundings`."""
 
 
 class Search:
@@ -186,9 +175,7 @@ class Search:
         cut, complete = self.pricing.cut(
             node.size * node.point.g,
             lambda slopes, q: self._enough(node, slopes, q),
-            self._pricing_limits(),
-            self.record,
-            self.outside.stopped,
+            self._effort,
         )
         before, known = node.bound, len(self.columns)
         self.cuts.append(cut)
@@ -256,11 +243,16 @@ class Search:
         own = self._sum((quotient * node.losses - slopes[:, None] * node.region.offsets).min(axis=1))
         return (own - quotient * (best - 1) - 1) // node.region.most
 
+    @property
+    def _effort(self) -> Effort:
+        return Effort(self._pricing_limits, self.record, self.outside.stopped)
+
     def _pricing_limits(self) -> Limits:
         """Return the limits of one exact search: some seconds, or what is left of the nodes, so that results repeat."""
+        left = max(0.0, self.remaining)
         if self.limits.nodes is not None:
-            return replace(self.limits, nodes=max(0, self.limits.nodes - self.pricing.nodes), seconds=self.remaining)
-        return replace(self.limits, seconds=max(0.0, min(self.remaining, self.patience)))
+            return replace(self.limits, nodes=max(0, self.limits.nodes - self.pricing.nodes), seconds=left)
+        return replace(self.limits, seconds=min(left, self.patience))
 
     def _settled(self, node: Node) -> bool:
         """Whether more columns would not close the region: what is left is the relaxation's own gap."""
@@ -342,8 +334,7 @@ class Search:
             return
         own = self._sum((cut.quotient * node.losses - cut.slopes[:, None] * region.offsets).min(axis=1))
         room = cut.quotient * (best - 1) - (own - region.most * cut.agreement)
-        wanted = room // min(region.magnitudes), self._pricing_limits(), MOST_COLLECTED
-        status = self.pricing.collect(cut, *wanted, self.outside.stopped)
+        status = self.pricing.collect(cut, room // min(region.magnitudes), MOST_COLLECTED, self._effort)
         if status is not Status.OPTIMAL:
             node.crowded = status is Status.MEMORY_LIMIT
             self.patience *= GROWTH

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,10 @@ from provenn.status import Status
 
 Integers = NDArray[np.int64]
 Signs = NDArray[np.int8]
+Floats = NDArray[np.float64]
 Domain = tuple[int, int, int]
+Proofs = tuple[tuple[int, int, AgreementLeaves | None], ...]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ class Cut:
     slopes: Integers
     quotient: int
     agreement: int
-    proofs: tuple[tuple[int, int, AgreementLeaves | None], ...] = ()
+    proofs: Proofs = ()
 
 
 @dataclass(frozen=True)
@@ -214,3 +218,25 @@ class HullResult:
     columns: int
     seconds: float
     evidence: Evidence = field(default_factory=Evidence)
+
+
+@dataclass(frozen=True)
+class Surroundings(Generic[Found]):
+    """What a search that runs beside others asks and tells the caller.
+
+    Parameters
+    ----------
+    stopped : callable
+        True ends the search.
+    best : callable
+        Returns the smallest loss known elsewhere, or None.
+    on_bound : callable
+        Called with every better bound.
+    on_answer : callable
+        Called with every better answer.
+    """
+
+    stopped: Callable[[], bool] = lambda: False
+    best: Callable[[], int | None] = lambda: None
+    on_bound: Callable[[int], object] = lambda bound: None
+    on_answer: Callable[[Found], object] = lambda answer: None

@@ -1,17 +1,14 @@
 """An independent check of the evidence of a joint hull bound, in integers, that trusts neither searches nor duals."""
 
-from collections.abc import Callable
 from itertools import product
 
 import numpy as np
 
+from provenn.bounds._hull_check import CheckAgreement, check_agreements
 from provenn.bounds._joint_types import Integers, JointCut, JointEvidence, JointProblem, JointRegion
-from provenn.bounds.agreement import AgreementProblem
-from provenn.bounds.agreement import Leaves as AgreementLeaves
 from provenn.errors import InputError
 
 MOST_LAYERS, MOST_NEURONS = 300_000, 2**17
-CheckAgreement = Callable[[AgreementProblem, AgreementLeaves, int], None]
 Layer = tuple[tuple[int, ...], int]
 
 
@@ -84,13 +81,7 @@ def _check_cut(problem: JointProblem, cut: JointCut, check_agreement: CheckAgree
             raise InputError("a unit agrees better with the slopes of a cut than the cut claims")
         return
     for slopes, claimed, proofs in zip(cut.slopes, cut.agreement, cut.proofs, strict=True):
-        total = int(np.abs(slopes).sum())
-        if {side for side, _, _ in proofs} != set(problem.sides):
-            raise InputError("a cut needs proofs for units, and for mirrored units where there are such")
-        for side, bound, leaves in proofs:
-            if leaves is None or total - 2 * bound > claimed:
-                raise InputError("the leaves of a cut are missing, or prove less than the cut claims")
-            check_agreement(problem.units.agreement(-slopes, side), leaves, bound)
+        check_agreements(problem.units, -slopes, claimed, proofs, problem.sides, check_agreement)
 
 
 def _largest(problem: JointProblem, slopes: Integers) -> list[int]:

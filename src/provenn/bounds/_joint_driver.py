@@ -1,12 +1,14 @@
 """The driver of the joint hull bound: a tree over the output layers, output after output, best bound first."""
 
 import time
+from dataclasses import replace
 
 import numpy as np
 
+from provenn.bounds._hull_pricing import Effort
 from provenn.bounds._joint_close import Hidden
 from provenn.bounds._joint_layers import best_layers, extensions, layers_of, least_sums
-from provenn.bounds._joint_pricing import Effort, Units
+from provenn.bounds._joint_pricing import Units
 from provenn.bounds._joint_slopes import Slopes, improve
 from provenn.bounds._joint_types import (
     Integers,
@@ -180,9 +182,15 @@ class Search:
         return complete
 
     def _effort(self) -> Effort:
-        """Return the limits of one exact pricing: some seconds, or all time under a limit on nodes."""
+        """Return what one exact pricing may take: some seconds, or all time under a limit on nodes."""
         seconds = self.remaining if self.limits.nodes is not None else min(self.remaining, self.patience)
-        return Effort(self.limits, time.perf_counter() + seconds, self.record, self.outside.stopped)
+        until = time.perf_counter() + seconds
+
+        def left() -> Limits:
+            nodes = None if self.limits.nodes is None else max(0, self.limits.nodes - self.units.nodes)
+            return replace(self.limits, seconds=max(0.0, until - time.perf_counter()), nodes=nodes)
+
+        return Effort(left, self.record, self.outside.stopped)
 
     def _least(self, nodes: list[Node], slopes: Integers, quotient: int) -> Integers:
         chosen = np.array([node.layers for node in nodes], dtype=np.int64)

@@ -4,38 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
+from provenn.bounds._hull_master import CentralPath, Point, solve
 from provenn.bounds._joint_types import Floats
-
-CENTRED = 0.25
-NEWTON_STEPS = 60
-TO_THE_BOUNDARY = 0.9
-SHRINK = 0.2
-RIDGE = 1e-12
-
-
-@dataclass
-class Point:
-    """A strictly feasible dual point.
-
-    Parameters
-    ----------
-    g : ndarray of shape (h, n)
-        Slope of each sample's loss along each unit's sign.
-    eta : ndarray of shape (n,)
-        Below ``min_c table_kc - sum_i g_ik sign_ci``.
-    pi : ndarray of shape (h,)
-        For each unit above the agreement ``-sum_k g_ik s(k)`` of all columns.
-    """
-
-    g: Floats
-    eta: Floats
-    pi: Floats
 
 
 @dataclass(frozen=True)
-class JointMaster:
+class JointMaster(CentralPath[Floats]):
     """Maximise ``sum_k eta_k - sum_i pi_i`` over duals that respect the columns found so far.
 
     ``eta_k <= table_kc - sum_i g_ik sign_ci`` for all cells c and ``pi_i >= -sum_k g_ik s(k)`` for all columns s.
@@ -67,7 +42,7 @@ class JointMaster:
         margin = 0.05 * (high - low) + 0.01 * np.ptp(self.table, axis=1).mean() / h + 1e-9
         return low - margin, high + margin
 
-    def repaired(self, g: Floats | None, columns: Floats) -> Point:
+    def repaired(self, g: Floats | None, columns: Floats) -> Point[Floats]:
         """Return a strictly feasible point with slopes near g, or near the middle ones."""
         size = np.ptp(self.table, axis=1).mean() + 1e-9
         low, high = self.bounds
@@ -76,11 +51,11 @@ class JointMaster:
         eta = (self.table - g.T @ self.signs.T).min(axis=1) - 0.1 * size
         return Point(g, eta, -(columns @ g.T).min(axis=0) + 0.1 * size)
 
-    def value(self, point: Point) -> float:
+    def value(self, point: Point[Floats]) -> float:
         """Return the dual objective with eta and pi as given."""
         return float(point.eta.sum() - point.pi.sum())
 
-    def centre(self, point: Point, columns: Floats, gap: float) -> tuple[Point, Floats]:
+    def centre(self, point: Point[Floats], columns: Floats, gap: float) -> tuple[Point[Floats], Floats]:
         """Follow the central path from a feasible point until the duality gap is about `gap`.
 
         Parameters
@@ -100,42 +75,20 @@ class JointMaster:
         last = gap / constraints
         p = self._slacks(point, columns)[0]
         mu = max(last, float(p.min(axis=1).sum()) / constraints)
-        while True:
-            point, r = self._newton(point, columns, mu)
-            if mu <= last:
-                return point, mu / r
-            mu = max(last, SHRINK * mu)
+        return self._follow(point, columns, mu, last)
 
-    def _slacks(self, point: Point, columns: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    def _slacks(self, point: Point[Floats], columns: Floats) -> tuple[Floats, ...]:
         """Return the slacks of the cells (n, C), of both bounds of slopes (h, n) and of the columns (h, K)."""
         low, high = self.bounds
         p = self.table - point.g.T @ self.signs.T - point.eta[:, None]
         return p, point.g - low, high - point.g, point.pi[:, None] + point.g @ columns.T
 
-    def _newton(self, point: Point, columns: Floats, mu: float) -> tuple[Point, Floats]:
-        """Maximise ``objective / mu + sum log slacks`` from a feasible point; return it with the columns' slacks."""
-        slacks = self._slacks(point, columns)
-        for _ in range(NEWTON_STEPS):
-            try:
-                dg, deta, dpi, decrement = self._direction(slacks, columns, mu)
-            except LinAlgError:
-                break
-            dp = -dg.T @ self.signs.T - deta[:, None]
-            changes = dp, dg, -dg, dpi[:, None] + dg @ columns.T
-            worst = max(float((-d / s).max()) for d, s in zip(changes, slacks, strict=True))
-            step = min(1.0, TO_THE_BOUNDARY / worst) if worst > 0 else 1.0
-            moved = Point(point.g + step * dg, point.eta + step * deta, point.pi + step * dpi)
-            after = self._slacks(moved, columns)
-            if not (np.isfinite(decrement) and min(s.min() for s in after) > 0.0):
-                break
-            point, slacks = moved, after
-            if decrement < CENTRED:
-                break
-        return point, slacks[3]
+    def _changes(self, move: Point[Floats], columns: Floats) -> tuple[Floats, ...]:
+        """Return how the slacks change along a direction."""
+        dp = -move.g.T @ self.signs.T - move.eta[:, None]
+        return dp, move.g, -move.g, move.pi[:, None] + move.g @ columns.T
 
-    def _direction(
-        self, slacks: tuple[Floats, Floats, Floats, Floats], columns: Floats, mu: float
-    ) -> tuple[Floats, Floats, Floats, float]:
+    def _direction(self, slacks: tuple[Floats, ...], columns: Floats, mu: float) -> tuple[Point[Floats], float]:
         """Return the Newton direction and its decrement; eta is eliminated sample by sample."""
         p, above, below, r = slacks
         h, n = above.shape
@@ -156,12 +109,8 @@ class JointMaster:
                 twin = q2 @ (self.signs[:, i] * self.signs[:, j]) - beta[i] * beta[j] / alpha
                 block[np.arange(n), np.arange(n)] += twin
             H[h * n + i, h * n + i] = s[i] @ s[i]
-        H[np.diag_indices(len(H))] *= 1.0 + RIDGE
-        if not np.isfinite(H).all():
-            raise LinAlgError("the slacks are too small for floats")
-        rhs = np.append((to_g - beta / alpha * to_eta).ravel(), to_pi)
-        move = cho_solve(cho_factor(H, lower=True, check_finite=False), rhs, check_finite=False)
+        move = solve(H, np.append((to_g - beta / alpha * to_eta).ravel(), to_pi))
         dg, dpi = move[: h * n].reshape(h, n), move[h * n :]
         deta = (to_eta - (beta * dg).sum(axis=0)) / alpha
         decrement = float(to_eta @ deta + (to_g * dg).sum() + to_pi @ dpi)
-        return dg, deta, dpi, max(decrement, 0.0) ** 0.5
+        return Point(dg, deta, dpi), max(decrement, 0.0) ** 0.5

@@ -1,85 +1,40 @@
 """The units of the joint hull bound: listed where they are few, else found by search and priced exactly."""
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
 from math import prod
 
 import numpy as np
 
-from provenn.bounds import agreement
-from provenn.bounds._hull_pricing import TIE, Columns
+from provenn.bounds._hull_pricing import COST_SUM, RANDOM_UNITS, Columns, Effort, Source
 from provenn.bounds._hull_regions import INT64_SAFE
-from provenn.bounds._hull_search import search
+from provenn.bounds._hull_types import Proofs
 from provenn.bounds._joint_types import Floats, Integers, JointCut, JointProblem
-from provenn.bounds.agreement import Leaves as AgreementLeaves
-from provenn.milp.result import Limits
 from provenn.status import Status
 
-COST_SUM = 2**27
 RUN_WORK = 4e6
 FEWEST_RUNS, MOST_RUNS, MOST_NEW = 8, 60, 20
-RANDOM_UNITS = 8
 MOST_LISTED = 2**17
 MOST_PATTERNS = 20_000
 LISTED_WORK = 2**26
 
-Proofs = tuple[tuple[int, int, AgreementLeaves | None], ...]
 
-
-@dataclass(frozen=True)
-class Effort:
-    """What exact pricing may take.
-
-    Parameters
-    ----------
-    limits : Limits
-        Threads and memory; under a limit on nodes time does not count, so that results repeat.
-    until : float
-        Value of `time.perf_counter` at which to stop.
-    record : bool
-        Keep the leaves of proofs.
-    stopped : callable
-    """
-
-    limits: Limits
-    until: float
-    record: bool
-    stopped: Callable[[], bool]
-
-    def left(self, nodes: int) -> Limits:
-        """Return the limits of one search when earlier ones took some nodes."""
-        seconds = max(0.0, self.until - time.perf_counter())
-        left = None if self.limits.nodes is None else max(0, self.limits.nodes - nodes)
-        return replace(self.limits, seconds=seconds, nodes=left)
-
-
-class Units:
+class Units(Source):
     """Known units, and exact answers about all of them."""
 
     def __init__(self, problem: JointProblem, largest: int, seed: int) -> None:
         """List all units where they are few, else a few random ones."""
-        self.problem, self.rng = problem, np.random.default_rng(seed)
-        units, bias = problem.units, problem.units.bias or (0, 0, 1)
-        self.columns = Columns(units, sided=False)
-        one = np.ones((1, len(units.X)))
-        self.A: Floats = np.ascontiguousarray(np.concatenate([units.X.T.astype(np.float64), units.scale * one]))
-        low, high = np.append(units.low, bias[0]), np.append(units.high, bias[1])
-        step = np.append(np.full(len(units.low), units.step), bias[2])
-        boxes = {1: np.array([low, high, step]), -1: np.array([-high, -low, step])}
-        self.domains = {side: boxes[side].astype(np.float64) for side in problem.sides}
+        super().__init__(problem.units, Columns(problem.units, sided=False), problem.sides, seed)
+        self.problem = problem
         self.most_quotient = INT64_SAFE // (4 * largest)
-        self.listed = self._list(low, high, step)
-        self.nodes = 0
-        self._cast: Floats = np.zeros((0, len(units.X)))
+        self.listed = self._list()
+        self._cast: Floats = np.zeros((0, len(problem.units.X)))
 
-    def _list(self, low: Integers, high: Integers, step: Integers) -> bool:
+    def _list(self) -> bool:
         """Add all units if there are few, else random ones; say which."""
+        low, high, step = self.boxes[1]
         counts = [int(count) for count in (high - low) // step + 1]
         neurons = prod(counts)
         few = neurons <= min(MOST_LISTED, LISTED_WORK // len(self.problem.units.X))
-        for side in self.problem.sides:
-            first, width = (low, step) if side > 0 else (-high, step)
+        for side, (first, _, width) in self.boxes.items():
             if few:
                 places = np.stack(np.unravel_index(np.arange(neurons), counts), axis=1)
             else:
@@ -108,14 +63,7 @@ class Units:
         for g in slopes:
             values = -(self.patterns @ g)
             least, first = float(values.max()), np.argsort(-values, kind="stable")[:8]
-            for side, domain in self.domains.items():
-                starts = (self.columns.sides[first, None] * self.columns.neurons[first]).astype(np.float64)
-                starts = np.clip(starts, domain[0], domain[1])
-                found, draws = np.empty((len(starts) + runs, D)), self.rng.random((runs, 2 * max(2, D // 6)))
-                agreements = search(self.A, -g, TIE * side, domain, starts, draws, found)
-                order = np.argsort(-agreements, kind="stable")
-                better = order[agreements[order] > least + 1e-9 * abs(least)]
-                self.columns.add(np.rint(found[better]).astype(np.int64), side, MOST_NEW)
+            self.find(-g, least, first, runs, MOST_NEW)
 
     def rounded(self, slopes: Floats) -> tuple[Integers, int]:
         """Return slopes of shape (h, n) as integers, with their quotient."""
@@ -155,34 +103,10 @@ class Units:
             if key in done:
                 continue
             allowed = known[i] + slack // len([other for other in keys if other not in done])
-            worst, proofs, whole = self._price(slopes[i], allowed, effort)
+            worst, proofs, whole = self.price(-slopes[i], allowed, effort)
             done[key], complete = (worst, proofs), complete and whole
             slack = max(0, slack - keys.count(key) * max(0, worst - known[i]))
         return JointCut(slopes, quotient, tuple(done[k][0] for k in keys), tuple(done[k][1] for k in keys)), complete
-
-    def _price(self, g: Integers, allowed: int, effort: Effort) -> tuple[int, Proofs, bool]:
-        """Return a bound on the agreement with the slopes of one place, its proofs, and whether it is as good as any.
-
-        Parameters
-        ----------
-        allowed : int
-            An agreement that is low enough.
-        """
-        total = int(np.abs(g).sum())
-        cutoff, worst, whole, proofs = (total - allowed + 1) // 2, allowed, True, []
-        for side in self.problem.sides:
-            problem = self.problem.units.agreement(-g, side)
-            result = agreement.minimise(
-                problem, effort.left(self.nodes), cutoff=cutoff, record=effort.record, stopped=effort.stopped
-            )
-            self.nodes += result.nodes
-            if result.w is not None and result.value is not None:
-                self.columns.add(np.append(result.w, result.b)[None], side)
-                cutoff = min(cutoff, result.value)
-            proofs.append((side, result.bound, result.leaves))
-            worst = max(worst, total - 2 * result.bound)
-            whole &= result.status is Status.OPTIMAL
-        return worst, tuple(proofs), whole
 
     def collect(self, cut: JointCut, places: Integers, room: int, most: int, effort: Effort) -> Status:
         """Add every unit whose agreement with the slopes of one of some places is within `room` of the cut's.
@@ -196,18 +120,7 @@ class Units:
             return Status.OPTIMAL
         wanted = {cut.slopes[i].tobytes(): (cut.slopes[i], cut.agreement[i]) for i in places.tolist()}
         for g, worst in wanted.values():
-            status = self._collect(g, (int(np.abs(g).sum()) - worst + room) // 2, most, effort)
+            status = self.gather(-g, (int(np.abs(g).sum()) - worst + room) // 2, most, effort)
             if status is not Status.OPTIMAL:
                 return status
-        return Status.OPTIMAL
-
-    def _collect(self, g: Integers, threshold: int, most: int, effort: Effort) -> Status:
-        """Add every unit whose disagreement with slopes is at most a threshold."""
-        for side in self.problem.sides:
-            problem = self.problem.units.agreement(-g, side)
-            found = agreement.collect(problem, threshold, effort.left(self.nodes), most=most, stopped=effort.stopped)
-            self.nodes += found.nodes
-            self.columns.add(np.column_stack([found.w, found.b]), side)
-            if not found.complete:
-                return Status.MEMORY_LIMIT if len(found.values) >= most else Status.TIME_LIMIT
         return Status.OPTIMAL

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from provenn.bounds._hull_master import Point
 from provenn.bounds._joint_layers import Layers
-from provenn.bounds._joint_master import JointMaster, Point
+from provenn.bounds._joint_master import JointMaster
 from provenn.bounds._joint_pricing import Units
 from provenn.bounds._joint_types import Floats, Integers
 
@@ -96,7 +97,7 @@ class _Search:
             g = point.g
         return slopes
 
-    def _more(self, point: Point) -> bool:
+    def _more(self, point: Point[Floats]) -> bool:
         """Add columns, or reduce the gap where there are none; return whether that may change something."""
         agreement = -(self.units.patterns @ point.g.T).min(axis=0)
         reached = float(point.eta.sum() - agreement.sum()) >= self.goal

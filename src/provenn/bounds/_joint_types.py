@@ -1,12 +1,11 @@
 """What the joint hull bound is computed for, and what it delivers."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from provenn.bounds.agreement import Leaves as AgreementLeaves
+from provenn.bounds._hull_types import Proofs, Surroundings
 from provenn.bounds.hull import HullProblem
 from provenn.errors import InputError
 from provenn.status import Status
@@ -87,7 +86,7 @@ class JointCut:
     slopes: Integers
     quotient: int
     agreement: tuple[int, ...]
-    proofs: tuple[tuple[tuple[int, int, AgreementLeaves | None], ...], ...] = ()
+    proofs: tuple[Proofs, ...] = ()
 
 
 @dataclass
@@ -189,26 +188,8 @@ class JointAnswer:
     value: int
 
 
-@dataclass(frozen=True)
-class JointOutside:
-    """What a search that runs beside others asks and tells the caller.
-
-    Parameters
-    ----------
-    stopped : callable
-        True ends the search.
-    best : callable
-        Returns the smallest loss known elsewhere, or None.
-    on_bound : callable
-        Called with every better bound.
-    on_answer : callable
-        Called with every better `JointAnswer`.
-    """
-
-    stopped: Callable[[], bool] = lambda: False
-    best: Callable[[], int | None] = lambda: None
-    on_bound: Callable[[int], object] = lambda bound: None
-    on_answer: Callable[[JointAnswer], object] = lambda answer: None
+class JointOutside(Surroundings[JointAnswer]):
+    """What a search that runs beside others asks and tells the caller; see `Surroundings`."""
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ SPARE = 3
 MOST_INPUTS = 40
 """Features that vary; beyond them exact searches over the weights of a neuron take too long."""
 FEWEST_GROUPED = 80
-TREE_NODES = 1_000_000
-"""Nodes, a few seconds of work, after which the tree over patterns leaves a problem to the others."""
+TREE_NODES = 100_000
+"""Nodes, about a second of work, after which the tree over patterns leaves a problem to the others."""
 
 
 @dataclass(frozen=True)
