@@ -21,7 +21,7 @@ from provenn.losses.sat_margin import SatMargin
 from provenn.milp import Limits
 from provenn.network import Architecture, IntegerDomain
 from provenn.status import Status
-from provenn.testing.toys import domains, optimum, random_dataset
+from provenn.testing.toys import domains, optimum, random_dataset, random_losses
 from provenn.trainers.hull import PROVER, Hull
 
 DOMAINS = [(-1, 1, 2), (-1, 1, 1), (-2, 2, 1), (0, 2, 1)]
@@ -34,17 +34,7 @@ def random_problem(rng, levels=(-1, 1), hidden=None, n=None, inner=None, outer=N
     inner = inner or DOMAINS[rng.integers(len(DOMAINS))]
     outer = outer or DOMAINS[rng.integers(len(DOMAINS))]
     hidden = hidden or int(rng.integers(1, 4))
-    t, kind = rng.choice([-1, 1], n), int(rng.integers(4))
-    curve, noise = LogisticCurve(float(rng.choice([0.5, 1.0, 3.0]))), rng.integers(0, 1000, (n, 41))
-
-    def losses(scores):
-        z = t[:, None] * scores
-        if kind == 0:
-            return curve.exact(z)
-        if kind == 1:
-            return ((scores >= 0) != (t[:, None] > 0)).astype(np.int64)
-        return np.maximum(0, 2 - z) ** 2 if kind == 2 else noise[:, (scores + 20) % 41]
-
+    losses = random_losses(rng, n)
     bias = None if rng.random() < 0.3 else inner
     output_bias = None if rng.random() < 0.3 else outer
     low, high = np.full(d, inner[0]), np.full(d, inner[1])

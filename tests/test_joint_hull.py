@@ -17,13 +17,13 @@ from provenn.bounds.joint_hull import JointOutside, JointProblem, check, minimis
 from provenn.errors import CapabilityError, InputError
 from provenn.formulations import Problem
 from provenn.formulations.sparsity import Sparsity
-from provenn.losses.logistic import Logistic, LogisticCurve
+from provenn.losses.logistic import Logistic
 from provenn.losses.min_hinge import MinHinge
 from provenn.losses.sat_margin import SatMargin
 from provenn.milp import Limits
 from provenn.network import Architecture, IntegerDomain
 from provenn.status import Status
-from provenn.testing.toys import odd_problem, optimum, random_dataset
+from provenn.testing.toys import odd_problem, optimum, random_dataset, random_losses
 from provenn.trainers import hull as trainer
 from provenn.trainers.hull import PROVER, Hull
 
@@ -33,21 +33,6 @@ OUTER = [(-1, 1, 2), (-1, 1, 1), (-2, 2, 2), (-1, 2, 1), (0, 1, 1), (1, 2, 1)]
 
 def values(domain):
     return [0] if domain is None else list(range(domain[0], domain[1] + 1, domain[2]))
-
-
-def random_losses(rng, n):
-    t, kind = rng.choice([-1, 1], n), int(rng.integers(4))
-    curve, noise = LogisticCurve(float(rng.choice([0.5, 1.0, 3.0]))), rng.integers(0, 1000, (n, 41))
-
-    def losses(scores):
-        z = t[:, None] * scores
-        if kind == 0:
-            return curve.exact(z)
-        if kind == 1:
-            return ((scores >= 0) != (t[:, None] > 0)).astype(np.int64)
-        return np.maximum(0, 2 - z) ** 2 if kind == 2 else noise[:, (scores + 20) % 41]
-
-    return losses
 
 
 def random_problem(rng, levels=None, outputs=None, hidden=None):

@@ -1,127 +1,73 @@
 """Proofs for one neuron whose errors are counted: what is true is accepted, what was tampered with is not."""
 
-import copy
 import itertools
 import json
-import subprocess
-import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from provenn import IntegerNetworkClassifier, check_proof
+from provenn import check_proof
 from provenn.bounds._agreement_proof import NODES_AT_ONCE, grow_tree, signs_of
 from provenn.bounds.agreement import AgreementProblem, minimise
 from provenn.errors import InputError
-from provenn.formulations.feature_signs import FeatureSigns
 from provenn.formulations.sparsity import Sparsity
 from provenn.losses.hamming import Hamming
 from provenn.losses.max_correct import MaxCorrect
 from provenn.milp import Limits
-from provenn.model_file import checksum, save_model
-from provenn.network import IntegerNetwork
 from provenn.proofs import as_proof, merged_data, obstacle, write_proof
 from provenn.proofs._agreement import AGREEMENT
-from provenn.tables import read_table, split_target
+from provenn.tables import read_table
+from provenn.testing.proof_cases import (
+    CHECKER,
+    assert_checked_alone,
+    assert_rejected,
+    case_of,
+    early_leaf,
+    fingerprints_changed,
+    label_flipped,
+    model_of,
+    provable,
+    put,
+    risk_table,
+    row_doubled,
+    run_alone,
+    signed,
+    train,
+)
 from provenn.testing.toys import odd_problem, optimum
 
 HEART = Path(__file__).parents[2] / "shared" / "data" / "heart" / "heart.csv"
 
 
-class Watched(IntegerNetworkClassifier):
-    def _prepared(self, problem):
-        self.problem_ = problem
+OPTIONS = {"loss": "max_correct", "random_state": 0}
 
 
-def table(n=24, seed=1):
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "age": rng.normal(50, 10, n),
-            "visits": rng.integers(0, 9, n),
-            "job": rng.choice(["clerk", "smith, old", "cook"], n),
-            "ill": rng.random(n) < 0.4,
-        }
-    )
-    score = frame["age"] / 10 + frame["visits"] + 2 * frame["ill"] + rng.normal(0, 2, n)
-    return frame.assign(risk=np.where(score > np.median(score), "high", "low"))
-
-
-@dataclass
-class Case:
-    """Files of a proof, as JSON data and text."""
-
-    folder: Path
-    proof: dict
-    model: dict
-    csv: str
-
-    def verdict(self):
-        paths = [self.folder / name for name in ("p.json", "m.json", "d.csv")]
-        for path, text in zip(paths, (json.dumps(self.proof), json.dumps(self.model), self.csv), strict=True):
-            path.write_text(text, "utf-8")
-        return check_proof.check_files(*map(str, paths))
-
-    def sign(self):
-        """Make checksum and ties of a changed model right again, as someone who cheats would."""
-        self.model.pop("checksum")
-        self.model["checksum"] = self.proof["model"] = checksum(self.model)
-        return self
-
-
-def case_of(folder, name, **options):
-    place = folder / name
-    place.mkdir()
-    csv = place / "data.csv"
-    csv.write_text(table().to_csv(index=False), "utf-8")
-    features, labels, target = split_target(read_table(str(csv)), "risk")
-    chosen = {"loss": "max_correct", "weight_bound": 2, "bias_bound": 2, "random_state": 0, **options}
-    estimator = Watched(**chosen).fit(features, labels)
-    model, proof = place / "model.json", place / "proof.json"
-    save_model(model, estimator, target)
-    report = write_proof(proof, model, estimator.problem_, estimator.network_, Limits(seconds=60))
-    assert report.written, report.message
-    assert (report.message, report.kind) == ("", "agreement")
-    return Case(place, *(json.loads(path.read_text("utf-8")) for path in (proof, model)), csv.read_text("utf-8"))
+def trained(folder, **options):
+    """Return the case of a table with 24 rows."""
+    return case_of(folder, risk_table(24, 1), "agreement", **{**OPTIONS, "weight_bound": 2, "bias_bound": 2, **options})
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     folder = tmp_path_factory.mktemp("proofs")
     return {
-        "plain": case_of(folder, "plain"),
-        "signs": case_of(folder, "signs", feature_signs={"visits": 1, "age": 1}),
-        "weighted": case_of(folder, "weighted", loss="hamming", class_weight={"high": 2.5, "low": 1.0}),
-        "wide": case_of(folder, "wide", weight_bound=1, bias_bound="auto", quantize="thermometer", bits=2),
+        "plain": trained(folder / "plain"),
+        "signs": trained(folder / "signs", feature_signs={"visits": 1, "age": 1}),
+        "weighted": trained(folder / "weighted", loss="hamming", class_weight={"high": 2.5, "low": 1.0}),
+        "wide": trained(folder / "wide", weight_bound=1, bias_bound="auto", quantize="thermometer", bits=2),
     }
 
 
 @pytest.fixture
 def case(cases, tmp_path):
-    def fresh(name="plain"):
-        found = copy.deepcopy(cases[name])
-        found.folder = tmp_path
-        return found
-
-    return fresh
-
-
-def run_alone(*arguments):
-    """Run the checker with nothing but the standard library in reach."""
-    command = [sys.executable, "-S", "-I", check_proof.__file__, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return lambda name="plain": cases[name].copy_to(tmp_path)
 
 
 def test_runs_without_any_package(cases):
-    for case in cases.values():
-        paths = [case.folder / name for name in ("proof.json", "model.json", "data.csv")]
-        found = run_alone(*paths)
-        assert (found.returncode, found.stdout[:19]) == (0, "ACCEPTED: optimal, "), found.stdout + found.stderr
-    assert run_alone(cases["signs"].folder / "proof.json", *paths[1:]).returncode == 1
+    assert_checked_alone(cases)
 
 
 def test_what_the_cases_are_for(cases):
@@ -135,67 +81,23 @@ def test_what_the_cases_are_for(cases):
 @pytest.mark.shared
 @pytest.mark.skipif(not HEART.exists(), reason="needs the data beside the project")
 def test_heart(tmp_path):
-    frame = read_table(str(HEART)).frame.sample(80, random_state=0)
-    frame.to_csv(tmp_path / "heart.csv", index=False)
-    estimator = Watched(loss="max_correct", random_state=0).fit(frame.drop(columns="target"), frame["target"])
     files = [tmp_path / name for name in ("proof.json", "model.json", "heart.csv")]
-    save_model(files[1], estimator, "target")
-    report = write_proof(files[0], files[1], estimator.problem_, estimator.network_, Limits(seconds=60))
+    read_table(str(HEART)).frame.sample(80, random_state=0).to_csv(files[2], index=False)
+    _, report = train(tmp_path, files[2], "target", **OPTIONS)
     assert report.written, report.message
-    found = run_alone(*files)
+    found = run_alone(CHECKER, *files)
     assert "ACCEPTED: optimal" in found.stdout, found.stdout + found.stderr
-
-
-def model_of(problem, network):
-    """Return what the checker reads of a model file, for a problem that comes from no table."""
-    name = type(problem.loss).__module__.rsplit(".", 1)[-1]
-    options = {"feature_signs": None, "max_nonzeros": None, "fan_in": None}
-    for constraint in problem.constraints:
-        if isinstance(constraint, FeatureSigns):
-            options["feature_signs"] = list(constraint.signs)
-        if isinstance(constraint, Sparsity):
-            options.update(max_nonzeros=constraint.max_nonzeros, fan_in=constraint.fan_in)
-    model = {
-        "format": "provenn-model",
-        "version": 1,
-        "network": network.to_dict(),
-        "loss": {"name": name, "options": {f.name: getattr(problem.loss, f.name) for f in fields(problem.loss)}},
-        "options": options,
-        "weight_unit": 1,
-        "encoding": {"columns": [f"x{i}" for i in range(problem.dataset.n_features)], "categories": {}},
-        "certificate": {"loss": problem.value(network), "bound": None, "unit": str(problem.unit)},
-        "provenance": {"data_fingerprint": problem.dataset.fingerprint()},
-    }
-    return {**model, "checksum": checksum(model)}
-
-
-def some_network(problem, rng):
-    """Return a random network that the problem admits, or None where none of a few is."""
-    for _ in range(20):
-        weights, biases = [], []
-        for i, layer in enumerate(problem.architecture.layers):
-            W = rng.choice(layer.weights.values, (layer.n_in, layer.n_out))
-            if i == 0 and layer.weights.has_zero:
-                W[~problem.dataset.live] = 0
-            weights.append(W)
-            biases.append(rng.choice(layer.bias.values if layer.bias else [0], layer.n_out))
-        network = IntegerNetwork.of(problem.architecture, weights, biases, problem.dataset.scale)
-        if problem.value(network) is not None:
-            return network
-    return None
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_proofs_of_toys_equal_brute_force(seed):
-    rng, done, tight = np.random.default_rng(seed), 0, 0
-    while done < 25:
+    rng, tight = np.random.default_rng(seed), 0
+
+    def draw():
         loss = [MaxCorrect(), Hamming(), MaxCorrect("published")][rng.integers(3)]
-        problem = odd_problem(rng, loss, (), int(rng.integers(3, 16)), int(rng.integers(1, 5)), 5000)
-        if problem is None or AGREEMENT.obstacle(problem) is not None:
-            continue
-        network = some_network(problem, rng)
-        if network is None:
-            continue
+        return odd_problem(rng, loss, (), int(rng.integers(3, 16)), int(rng.integers(1, 5)), 5000)
+
+    for problem, network in itertools.islice(provable(rng, AGREEMENT, draw), 25):
         best, model = optimum(problem), model_of(problem, network)
         proof = json.loads(json.dumps(as_proof(model, "agreement", AGREEMENT.prove(problem, network, Limits()))))
         found = check_proof.check(proof, model, merged_data(problem.dataset))
@@ -204,7 +106,7 @@ def test_proofs_of_toys_equal_brute_force(seed):
         for bound in {best + 1, found["loss"]} - {best}:
             with pytest.raises(check_proof.RejectedError):
                 check_proof.check({**proof, "bound": bound}, model, merged_data(problem.dataset))
-        done, tight = done + 1, tight + (found["bound"] == best)
+        tight += found["bound"] == best
     assert tight > 20
 
 
@@ -258,11 +160,7 @@ def test_no_tree_for_what_is_false_or_late():
 
 
 def test_time_that_is_up_gives_a_smaller_bound(cases, tmp_path):
-    frame = read_table(str(cases["plain"].folder / "data.csv")).frame
-    estimator = Watched(loss="max_correct", random_state=0).fit(frame.drop(columns="risk"), frame["risk"])
-    save_model(tmp_path / "model.json", estimator, "risk")
-    files = tmp_path / "proof.json", tmp_path / "model.json"
-    report = write_proof(*files, estimator.problem_, estimator.network_, Limits(seconds=0))
+    estimator, report = train(tmp_path, cases["plain"].paths[2], "risk", Limits(seconds=0), **OPTIONS)
     assert report.written
     assert report.bound < estimator.certificate_.bound
     assert "give the search more time" in report.message
@@ -282,211 +180,58 @@ def test_obstacles():
     assert obstacle(problem) is None
 
 
-def drop_leaf(case):
-    case.proof["tree"].pop()
-
-
-def drop_first_node(case):
-    case.proof["tree"].pop(0)
-
-
-def double_leaf(case):
-    case.proof["tree"].append(0)
-
-
-def one_leaf(case):
-    case.proof["tree"] = [0]
-
-
-def no_tree(case):
-    case.proof["tree"] = []
-
-
-def tree_is_none(case):
-    case.proof["tree"] = None
-
-
-def text_in_tree(case):
-    case.proof["tree"][3] = "1"
-
-
-def split_nothing(case):
-    case.proof["tree"][0] += 100 * len(case.proof["rank"])
-
-
-def split_other_entry(case):
-    case.proof["tree"][0] = 1 + case.proof["tree"][0] % len(case.proof["rank"])
-
-
-def early_leaf(case):
-    """A leaf in place of the first split of which both branches are leaves."""
-    tree = case.proof["tree"]
-    at = next(i for i in range(len(tree)) if tree[i] > 0 and tree[i + 1 : i + 3] == [0, 0])
-    tree[at : at + 3] = [0]
-
-
-def leaf_by_move(case):
-    tree = case.proof["tree"]
-    tree[tree.index(0)] = -1
-
-
-def unknown_move(case):
-    tree = case.proof["tree"]
-    tree[tree.index(0)] = -1 - len(case.proof["moves"])
-
-
-def move_changes_scores(case):
-    case.proof["moves"][0][0] += 1
-
-
-def move_of_nothing(case):
-    case.proof["moves"][0] = [0] * len(case.proof["rank"])
-
-
-def rank_of_nothing(case):
-    case.proof["rank"] = [0] * len(case.proof["rank"])
-
-
-def rank_turned(case):
-    case.proof["rank"] = [-r for r in case.proof["rank"]]
-
-
-def short_rank(case):
-    case.proof["rank"].pop()
-
-
-def bound_raised(case):
-    case.proof["bound"] += 1
-
-
-def bound_and_loss_raised(case):
-    case.proof["bound"] += 1
-    case.proof["loss"] = case.model["certificate"]["loss"] = case.proof["bound"]
-    case.sign()
-
-
-def bound_in_fractions(case):
-    case.proof["bound"] -= 0.5
-
-
-def bound_is_text(case):
-    case.proof["bound"] = str(case.proof["bound"])
-
-
-def list_asked_for(case):
-    case.proof["listed"] = case.proof["bound"] + 1
-
-
-def weight_changed(case):
-    case.model["network"]["weights"][0] = [[0] for _ in case.model["network"]["weights"][0]]
-    case.sign()
-
-
-def weight_out_of_domain(case):
-    case.model["network"]["weights"][0][0][0] = 3
-    case.sign()
-
-
-def weight_of_wrong_sign(case):
-    case.model["options"]["feature_signs"] = [-1 if row[0] > 0 else 1 for row in case.model["network"]["weights"][0]]
-    case.sign()
-
-
-def too_many_weights(case):
-    case.model["options"]["max_nonzeros"] = 1
-    case.sign()
-
-
-def too_many_weights_in_a_neuron(case):
-    case.model["options"]["fan_in"] = 1
-    case.sign()
-
-
-def loss_changed(case):
-    case.model["loss"] = {"name": "logistic", "options": {"temperature": 1.0}}
-    case.sign()
-
-
-def codes_turned(case):
-    case.model["loss"] = {"name": "hamming", "options": {"codes": [[1], [0]]}}
-    case.sign()
-
-
-def domain_widened(case):
-    case.model["network"]["architecture"]["layers"][0]["weights"].update(low=-9, high=9)
-    case.sign()
-
-
-def bias_widened(case):
-    case.model["network"]["architecture"]["layers"][0]["bias"].update(low=-40, high=40)
-    case.sign()
-
-
-def layer_added(case):
-    layers = case.model["network"]["architecture"]["layers"]
-    layers.append(dict(layers[0], n_in=1))
-    case.sign()
-
-
-def price_added(case):
-    case.model["options"]["nonzero_price"] = 0.5
-    case.sign()
-
-
-def radius_added(case):
-    case.model["options"]["robust_radius"] = 0.5
-    case.sign()
-
-
-def unknown_option(case):
-    case.model["options"]["robust_something"] = 1
-    case.sign()
-
-
-def class_weights_changed(case):
-    case.model["options"]["class_weight"] = [["high", 2.0]]
-    case.sign()
-
-
-def fingerprints_changed(case):
-    case.proof["data"] = case.model["provenance"]["data_fingerprint"] = "0" * 64
-    case.sign()
-
-
-def model_edited(case):
-    case.model["message"] = "better"
-
-
-def label_flipped(case):
-    case.csv = case.csv.replace("high", "low", 1)
-
-
-def row_doubled(case):
-    case.csv += case.csv.splitlines()[-1] + "\n"
-
-
-def kind_changed(case):
-    case.proof["kind"] = "hull"
-
-
-TAMPERING = [
-    drop_leaf, drop_first_node, double_leaf, one_leaf, no_tree, tree_is_none, text_in_tree, split_nothing,
-    split_other_entry, early_leaf, leaf_by_move, unknown_move, move_changes_scores, move_of_nothing, rank_of_nothing,
-    rank_turned, short_rank, bound_raised, bound_and_loss_raised, bound_in_fractions, bound_is_text, list_asked_for,
-    weight_changed, weight_out_of_domain, weight_of_wrong_sign, too_many_weights, too_many_weights_in_a_neuron,
-    loss_changed, codes_turned, domain_widened, bias_widened, layer_added, price_added, radius_added, unknown_option,
-    class_weights_changed, fingerprints_changed, model_edited, label_flipped, row_doubled, kind_changed,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("tamper", TAMPERING, ids=lambda f: f.__name__)
-def test_tampering_is_rejected(case, tamper):
-    changed = case()
-    assert changed.verdict()["accepted"]
-    tamper(changed)
-    found = changed.verdict()
-    assert not found["accepted"], found
-    assert found["reason"]
+TAMPERING = dict(
+    drop_leaf=lambda c: c.proof["tree"].pop(),
+    drop_first_node=lambda c: c.proof["tree"].pop(0),
+    double_leaf=lambda c: c.proof["tree"].append(0),
+    one_leaf=lambda c: c.proof.update(tree=[0]),
+    no_tree=lambda c: c.proof.update(tree=[]),
+    tree_is_none=lambda c: c.proof.update(tree=None),
+    text_in_tree=lambda c: put("1", c.proof["tree"], 3),
+    split_nothing=lambda c: put(c.proof["tree"][0] + 100 * len(c.proof["rank"]), c.proof["tree"], 0),
+    split_other_entry=lambda c: put(1 + c.proof["tree"][0] % len(c.proof["rank"]), c.proof["tree"], 0),
+    early_leaf=lambda c: early_leaf(c.proof["tree"]),
+    leaf_by_move=lambda c: put(-1, c.proof["tree"], c.proof["tree"].index(0)),
+    unknown_move=lambda c: put(-1 - len(c.proof["moves"]), c.proof["tree"], c.proof["tree"].index(0)),
+    move_changes_scores=lambda c: put(c.proof["moves"][0][0] + 1, c.proof["moves"], 0, 0),
+    move_of_nothing=lambda c: put([0] * len(c.proof["rank"]), c.proof["moves"], 0),
+    rank_of_nothing=lambda c: c.proof.update(rank=[0] * len(c.proof["rank"])),
+    rank_turned=lambda c: c.proof.update(rank=[-r for r in c.proof["rank"]]),
+    short_rank=lambda c: c.proof["rank"].pop(),
+    bound_raised=lambda c: c.claim(c.proof["bound"] + 1),
+    bound_in_fractions=lambda c: c.claim(c.proof["bound"] - 0.5),
+    bound_is_text=lambda c: c.claim(str(c.proof["bound"])),
+    list_asked_for=lambda c: c.proof.update(listed=c.proof["bound"] + 1),
+    model_edited=lambda c: c.model.update(message="better"),
+    label_flipped=label_flipped,
+    row_doubled=row_doubled,
+    kind_changed=lambda c: c.proof.update(kind="hull"),
+) | signed(
+    bound_and_loss_raised=lambda c: c.claim(c.proof["bound"] + 1, c.proof["bound"] + 1),
+    weight_changed=lambda c: put([[0] for _ in c.weights[0]], c.weights, 0),
+    weight_out_of_domain=lambda c: put(3, c.weights, 0, 0, 0),
+    weight_of_wrong_sign=lambda c: c.model["options"].update(
+        feature_signs=[-1 if row[0] > 0 else 1 for row in c.weights[0]]
+    ),
+    too_many_weights=lambda c: c.model["options"].update(max_nonzeros=1),
+    too_many_weights_in_a_neuron=lambda c: c.model["options"].update(fan_in=1),
+    loss_changed=lambda c: c.model.update(loss={"name": "logistic", "options": {"temperature": 1.0}}),
+    codes_turned=lambda c: c.model.update(loss={"name": "hamming", "options": {"codes": [[1], [0]]}}),
+    domain_widened=lambda c: c.layers[0]["weights"].update(low=-9, high=9),
+    bias_widened=lambda c: c.layers[0]["bias"].update(low=-40, high=40),
+    layer_added=lambda c: c.layers.append(dict(c.layers[0], n_in=1)),
+    price_added=lambda c: c.model["options"].update(nonzero_price=0.5),
+    radius_added=lambda c: c.model["options"].update(robust_radius=0.5),
+    unknown_option=lambda c: c.model["options"].update(robust_something=1),
+    class_weights_changed=lambda c: c.model["options"].update(class_weight=[["high", 2.0]]),
+    fingerprints_changed=fingerprints_changed,
+)
+
+
+@pytest.mark.parametrize("name", TAMPERING)
+def test_tampering_is_rejected(case, name):
+    assert case().verdict()["accepted"]
+    assert_rejected(case(), TAMPERING[name])
 
 
 def test_every_node_counts(case):

@@ -1,18 +1,15 @@
 """Proofs for networks with one hidden layer: what is true is accepted, what was tampered with is not."""
 
-import copy
 import json
-import subprocess
-import sys
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
+from itertools import islice
 from math import inf
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
-from provenn import IntegerNetworkClassifier, check_proof, proofs
+from provenn import check_proof, proofs
 from provenn.bounds import _hull_driver
 from provenn.bounds._hull_proof import fields_of
 from provenn.bounds.hull import minimise
@@ -25,109 +22,57 @@ from provenn.losses.max_correct import MaxCorrect
 from provenn.losses.min_hinge import MinHinge
 from provenn.losses.sat_margin import SatMargin
 from provenn.milp import Limits
-from provenn.model_file import checksum, save_model
-from provenn.network import IntegerNetwork
 from provenn.proofs import as_proof, merged_data, obstacle, write_proof
 from provenn.proofs._hull import HULL
-from provenn.tables import read_table, split_target
+from provenn.tables import read_table
+from provenn.testing.proof_cases import (
+    CHECKER,
+    assert_checked_alone,
+    assert_rejected,
+    case_of,
+    early_leaf,
+    label_flipped,
+    model_of,
+    provable,
+    put,
+    risk_table,
+    row_dropped,
+    run_alone,
+    signed,
+    train,
+)
 from provenn.testing.toys import odd_problem, optimum
 from provenn.trainers.hull import subproblem
 
 HEART = Path(__file__).parents[2] / "shared" / "data" / "heart" / "heart.csv"
 
 
-class Watched(IntegerNetworkClassifier):
-    def _prepared(self, problem):
-        self.problem_ = problem
-
-
-def table(n=24, seed=1):
-    rng = np.random.default_rng(seed)
-    frame = pd.DataFrame(
-        {
-            "age": rng.normal(50, 10, n),
-            "visits": rng.integers(0, 9, n),
-            "job": rng.choice(["clerk", "smith, old", "cook"], n),
-            "ill": rng.random(n) < 0.4,
-        }
-    )
-    score = frame["age"] / 10 + frame["visits"] + 2 * frame["ill"] + rng.normal(0, 2, n)
-    return frame.assign(risk=np.where(score > np.median(score), "high", "low"))
-
-
-@dataclass
-class Case:
-    """Files of a proof, as JSON data and text."""
-
-    folder: Path
-    proof: dict
-    model: dict
-    csv: str
-
-    def verdict(self):
-        paths = [self.folder / name for name in ("p.json", "m.json", "d.csv")]
-        for path, text in zip(paths, (json.dumps(self.proof), json.dumps(self.model), self.csv), strict=True):
-            path.write_text(text, "utf-8")
-        return check_proof.check_files(*map(str, paths))
-
-    def sign(self):
-        """Make checksum and ties of a changed model right again, as someone who cheats would."""
-        self.model.pop("checksum")
-        self.model["checksum"] = self.proof["model"] = checksum(self.model)
-        return self
-
-
-def case_of(folder, name, **options):
-    place = folder / name
-    place.mkdir()
-    csv = place / "data.csv"
-    csv.write_text(table().to_csv(index=False), "utf-8")
-    features, labels, target = split_target(read_table(str(csv)), "risk")
-    chosen = {"hidden_layer_sizes": (2,), "temperature": 1.0, "random_state": 0, **options}
-    estimator = Watched(**chosen).fit(features, labels)
-    model, proof = place / "model.json", place / "proof.json"
-    save_model(model, estimator, target)
+def trained(folder, **options):
+    """Return the case of a table with 24 rows."""
+    given = {"hidden_layer_sizes": (2,), "temperature": 1.0, "random_state": 0, **options}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(proofs, "KINDS", (HULL,))
-        report = write_proof(proof, model, estimator.problem_, estimator.network_, Limits(seconds=60))
-    assert report.written, report.message
-    assert (report.message, report.kind) == ("", "hull")
-    return Case(place, *(json.loads(path.read_text("utf-8")) for path in (proof, model)), csv.read_text("utf-8"))
+        return case_of(folder, risk_table(24, 1), "hull", **given)
 
 
 @pytest.fixture(scope="module")
 def cases(tmp_path_factory):
     folder = tmp_path_factory.mktemp("proofs")
     return {
-        "plain": case_of(folder, "plain"),
-        "steps": case_of(folder, "steps", activation="step", class_weight="balanced"),
-        "counts": case_of(folder, "counts", loss="max_correct", bias_bound=None, hidden_layer_sizes=(1,)),
-        "binary": case_of(folder, "binary", loss="min_hinge", weight_bound="binary", quantize="thermometer", bits=2),
+        "plain": trained(folder / "plain"),
+        "steps": trained(folder / "steps", activation="step", class_weight="balanced"),
+        "counts": trained(folder / "counts", loss="max_correct", bias_bound=None, hidden_layer_sizes=(1,)),
+        "binary": trained(folder / "binary", loss="min_hinge", weight_bound="binary", quantize="thermometer", bits=2),
     }
 
 
 @pytest.fixture
 def case(cases, tmp_path):
-    def fresh(name="plain"):
-        found = copy.deepcopy(cases[name])
-        found.folder = tmp_path
-        return found
-
-    return fresh
-
-
-def run_alone(*arguments):
-    """Run the checker with nothing but the standard library in reach."""
-    command = [sys.executable, "-S", "-I", check_proof.__file__, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return lambda name="plain": cases[name].copy_to(tmp_path)
 
 
 def test_runs_without_any_package(cases):
-    for case in cases.values():
-        paths = [case.folder / name for name in ("proof.json", "model.json", "data.csv")]
-        found = run_alone(*paths)
-        assert (found.returncode, found.stdout[:19]) == (0, "ACCEPTED: optimal, "), found.stdout + found.stderr
-    assert run_alone(cases["steps"].folder / "proof.json", *paths[1:]).returncode == 1
+    assert_checked_alone(cases)
 
 
 def test_what_the_cases_are_for(cases):
@@ -141,69 +86,32 @@ def test_what_the_cases_are_for(cases):
 @pytest.mark.shared
 @pytest.mark.skipif(not HEART.exists(), reason="needs the data beside the project")
 def test_heart(tmp_path):
-    frame = read_table(str(HEART)).frame.sample(36, random_state=0)
-    frame.to_csv(tmp_path / "heart.csv", index=False)
-    options = {"temperature": 2.0, "random_state": 0}
-    estimator = Watched((2,), **options).fit(frame.drop(columns="target"), frame["target"])
     files = [tmp_path / name for name in ("proof.json", "model.json", "heart.csv")]
-    save_model(files[1], estimator, "target")
-    report = write_proof(files[0], files[1], estimator.problem_, estimator.network_, Limits(seconds=60))
+    read_table(str(HEART)).frame.sample(36, random_state=0).to_csv(files[2], index=False)
+    options = {"hidden_layer_sizes": (2,), "temperature": 2.0, "random_state": 0}
+    _, report = train(tmp_path, files[2], "target", **options)
     assert report.written, report.message
-    found = run_alone(*files)
+    found = run_alone(CHECKER, *files)
     assert "ACCEPTED: optimal" in found.stdout, found.stdout + found.stderr
-
-
-def model_of(problem, network):
-    """Return what the checker reads of a model file, for a problem that comes from no table."""
-    name = type(problem.loss).__module__.rsplit(".", 1)[-1]
-    options = {"feature_signs": None, "max_nonzeros": None, "fan_in": None}
-    for constraint in problem.constraints:
-        if isinstance(constraint, Sparsity):
-            options.update(max_nonzeros=constraint.max_nonzeros, fan_in=constraint.fan_in)
-    model = {
-        "format": "provenn-model",
-        "version": 1,
-        "network": network.to_dict(),
-        "loss": {"name": name, "options": {f.name: getattr(problem.loss, f.name) for f in fields(problem.loss)}},
-        "options": options,
-        "weight_unit": 1,
-        "encoding": {"columns": [f"x{i}" for i in range(problem.dataset.n_features)], "categories": {}},
-        "certificate": {"loss": problem.value(network), "bound": None, "unit": str(problem.unit)},
-        "provenance": {"data_fingerprint": problem.dataset.fingerprint()},
-    }
-    return {**model, "checksum": checksum(model)}
-
-
-def some_network(problem, rng):
-    """Return a random network that the problem admits, or None where none of a few is."""
-    for _ in range(20):
-        weights, biases = [], []
-        for i, layer in enumerate(problem.architecture.layers):
-            W = rng.choice(layer.weights.values, (layer.n_in, layer.n_out))
-            if i == 0 and layer.weights.has_zero:
-                W[~problem.dataset.live] = 0
-            weights.append(W)
-            biases.append(rng.choice(layer.bias.values if layer.bias else [0], layer.n_out))
-        network = IntegerNetwork.of(problem.architecture, weights, biases, problem.dataset.scale)
-        if problem.value(network) is not None:
-            return network
-    return None
 
 
 LOSSES = [Logistic(1.0), Logistic(0.7), MinHinge(), SatMargin(), MaxCorrect(), Hamming()]
 
 
+def drawn(rng):
+    """Yield problems with two hidden units and a network each."""
+    return provable(rng, HULL, lambda: odd_problem(rng, LOSSES[rng.integers(4)], (2,), 10, 3, 20_000))
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_proofs_of_toys_equal_brute_force(seed):
-    rng, done, tight, lists = np.random.default_rng(seed), 0, 0, 0
-    while done < 20:
+    rng, tight, lists = np.random.default_rng(seed), 0, 0
+
+    def draw():
         loss, hidden = LOSSES[rng.integers(len(LOSSES))], (int(rng.integers(1, 3)),)
-        problem = odd_problem(rng, loss, hidden, int(rng.integers(3, 12)), int(rng.integers(1, 4)), 20_000)
-        if problem is None or HULL.obstacle(problem) is not None:
-            continue
-        network = some_network(problem, rng)
-        if network is None:
-            continue
+        return odd_problem(rng, loss, hidden, int(rng.integers(3, 12)), int(rng.integers(1, 4)), 20_000)
+
+    for problem, network in islice(provable(rng, HULL, draw), 20):
         best, model = optimum(problem), model_of(problem, network)
         proof = json.loads(json.dumps(as_proof(model, "hull", HULL.prove(problem, network, Limits(seconds=20)))))
         found = check_proof.check(proof, model, merged_data(problem.dataset))
@@ -217,7 +125,7 @@ def test_proofs_of_toys_equal_brute_force(seed):
             ]
             with pytest.raises(check_proof.RejectedError):
                 check_proof.check({**proof, "bound": bound, "outputs": raised}, model, merged_data(problem.dataset))
-        done, tight = done + 1, tight + (found["bound"] == best)
+        tight += found["bound"] == best
         sides = [side for output in proof["outputs"] for cut in output["cuts"] for side in cut["sides"]]
         lists += any(side["listed"] > side["bound"] for side in sides)
     assert tight > 14
@@ -226,12 +134,7 @@ def test_proofs_of_toys_equal_brute_force(seed):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_search_that_is_stopped_proves_less(seed):
-    rng, done = np.random.default_rng(seed), 0
-    while done < 6:
-        problem = odd_problem(rng, LOSSES[rng.integers(4)], (2,), 10, 3, 20_000)
-        network = None if problem is None or HULL.obstacle(problem) is not None else some_network(problem, rng)
-        if network is None:
-            continue
+    for problem, network in islice(drawn(np.random.default_rng(seed)), 6):
         part, best = subproblem(problem, 0), optimum(problem)
         model = model_of(problem, network)
         for nodes, ends in ((1, inf), (60, inf), (None, 0.0)):
@@ -242,24 +145,20 @@ def test_a_search_that_is_stopped_proves_less(seed):
             proof = {"outputs": [fields_], "bound": fields_["bound"]}
             if problem.architecture.n_outputs == 1:
                 assert check_proof.check_hull(proof, model, merged_data(problem.dataset))["bound"] <= best
-        done += 1
 
 
 def test_regions_with_too_many_units_to_list(monkeypatch):
     """The search goes on with columns as long as they help, and stops; what it shows is proven."""
     monkeypatch.setattr(_hull_driver, "MOST_COLLECTED", 1)
-    rng, done, open_ = np.random.default_rng(1), 0, 0
-    while done < 8:
-        problem = odd_problem(rng, LOSSES[rng.integers(4)], (2,), 10, 3, 20_000)
-        network = None if problem is None or HULL.obstacle(problem) is not None else some_network(problem, rng)
-        if network is None or problem.architecture.n_outputs > 1:
-            continue
+    alone = (pair for pair in drawn(np.random.default_rng(2)) if pair[0].architecture.n_outputs == 1)
+    open_ = 0
+    for problem, network in islice(alone, 8):
         result = minimise(subproblem(problem, 0), Limits(seconds=20))
         fields_ = fields_of(subproblem(problem, 0), result.evidence, result.bound, inf)
         proof, best = {"outputs": [fields_], "bound": fields_["bound"]}, optimum(replace(problem, constraints=()))
         shown = check_proof.check_hull(proof, model_of(problem, network), merged_data(problem.dataset))
         assert shown["bound"] == result.bound <= best
-        done, open_ = done + 1, open_ + (result.bound < best)
+        open_ += result.bound < best
     assert open_
 
 
@@ -278,139 +177,44 @@ def test_obstacles(monkeypatch):
     assert obstacle(problem) is None
 
 
-def part(case):
-    return case.proof["outputs"][0]
+def sides(case, cut=0):
+    return case.part["cuts"][cut]["sides"]
+
+
+def slopes(case):
+    return case.part["cuts"][0]["slopes"]
 
 
 def listing(case):
-    """Return the cut whose trees list units."""
-    return next(cut for cut in part(case)["cuts"] if cut["sides"][0]["listed"] > cut["sides"][0]["bound"])
+    """Return the sides of the cut whose trees list units."""
+    return next(cut for cut in case.part["cuts"] if cut["sides"][0]["listed"] > cut["sides"][0]["bound"])["sides"]
 
 
 def region_of_a_cut(case):
-    return next(region for region in part(case)["regions"] if region[5] >= 0)
-
-
-def drop_leaf(case):
-    part(case)["cuts"][0]["sides"][0]["tree"].pop()
-
-
-def one_leaf(case):
-    part(case)["cuts"][0]["sides"][1]["tree"] = [0]
-
-
-def double_leaf(case):
-    part(case)["cuts"][-1]["sides"][1]["tree"].append(0)
-
-
-def early_leaf(case):
-    tree = part(case)["cuts"][0]["sides"][0]["tree"]
-    at = next(i for i in range(len(tree)) if tree[i] > 0 and tree[i + 1 : i + 3] == [0, 0])
-    tree[at : at + 3] = [0]
+    return next(region for region in case.part["regions"] if region[5] >= 0)
 
 
 def list_cut_short(case):
     """Without the units up to the cost that a better network could have, nothing is known of it."""
-    for side in listing(case)["sides"]:
+    for side in listing(case):
         side["listed"] = side["bound"]
 
 
 def list_a_little_shorter(case):
-    side = listing(case)["sides"][0]
+    side = listing(case)[0]
     side["listed"] -= (side["listed"] - side["bound"]) // 2 + 1
 
 
-def list_longer_than_its_tree(case):
-    listing(case)["sides"][0]["listed"] *= 2
-
-
 def leaf_of_a_list_left_out(case):
-    tree = listing(case)["sides"][0]["tree"]
+    tree = listing(case)[0]["tree"]
     tree[max(i for i in range(len(tree)) if tree[i] > 0)] = 0
-
-
-def list_from_below(case):
-    side = listing(case)["sides"][0]
-    side["bound"] = side["listed"] + 1
 
 
 def bound_of_units_raised(case):
     """Units agree less than they do: then every region would be closed."""
-    for side in listing(case)["sides"]:
+    for side in listing(case):
         side["bound"] += 10**5
         side["listed"] = max(side["bound"], side["listed"])
-
-
-def no_mirrored_units(case):
-    part(case)["cuts"][0]["sides"].pop()
-
-
-def plain_units_twice(case):
-    part(case)["cuts"][0]["sides"][1] = part(case)["cuts"][0]["sides"][0]
-
-
-def sides_swapped(case):
-    listing(case)["sides"].reverse()
-
-
-def cut_dropped(case):
-    part(case)["cuts"].pop()
-
-
-def cuts_reversed(case):
-    part(case)["cuts"].reverse()
-
-
-def no_cut(case):
-    region_of_a_cut(case)[5] = -1
-
-
-def unknown_cut(case):
-    region_of_a_cut(case)[5] = 17
-
-
-def slopes_moved(case):
-    slopes = part(case)["cuts"][0]["slopes"]
-    slopes.append(slopes.pop(0))
-
-
-def slope_changed(case):
-    slopes = part(case)["cuts"][0]["slopes"]
-    slopes[0] += max(map(abs, slopes))
-
-
-def slopes_turned(case):
-    cut = part(case)["cuts"][0]
-    cut["slopes"] = [-g for g in cut["slopes"]]
-
-
-def slope_missing(case):
-    part(case)["cuts"][0]["slopes"].pop()
-
-
-def no_slopes(case):
-    cut = part(case)["cuts"][0]
-    cut["slopes"] = [0 for _ in cut["slopes"]]
-
-
-def quotient_halved(case):
-    part(case)["cuts"][0]["quotient"] //= 2
-
-
-def quotient_doubled(case):
-    part(case)["cuts"][0]["quotient"] *= 2
-
-
-def quotient_negative(case):
-    part(case)["cuts"][0]["quotient"] *= -1
-
-
-def region_dropped(case):
-    part(case)["regions"].remove(region_of_a_cut(case))
-
-
-def region_with_other_bias(case):
-    region_of_a_cut(case)[0] += 40
 
 
 def region_with_smaller_total(case):
@@ -418,190 +222,113 @@ def region_with_smaller_total(case):
     region_of_a_cut(case)[2] -= 1
 
 
-def region_with_other_sides(case):
-    region = region_of_a_cut(case)
-    region[4] = [1 - abs(side) for side in region[4]]
-
-
 def region_with_no_magnitudes(case):
     """Then no list of units helps."""
-    for region in part(case)["regions"]:
+    for region in case.part["regions"]:
         region[3:5] = [], []
 
 
 def regions_of_totals_only(case):
     """One range holds all layers of a bias, and the cuts are too weak for it."""
-    bases = {region[0] for region in part(case)["regions"]}
-    part(case)["regions"] = [[base, 0, 2, [], [], 0] for base in sorted(bases)]
-
-
-def no_regions(case):
-    part(case)["regions"] = []
-
-
-def bound_raised(case):
-    part(case)["bound"] += 1
-    case.proof["bound"] += 1
-
-
-def total_raised(case):
-    case.proof["bound"] += 1
-
-
-def bound_and_loss_raised(case):
-    part(case)["bound"] += 10**5
-    case.proof["bound"] = case.proof["loss"] = case.model["certificate"]["loss"] = part(case)["bound"]
-    case.sign()
-
-
-def bound_in_fractions(case):
-    part(case)["bound"] -= 0.5
-    case.proof["bound"] -= 0.5
-
-
-def output_dropped(case):
-    case.proof["outputs"] = []
-
-
-def output_doubled(case):
-    case.proof["outputs"] *= 2
-
-
-def hidden_domain_widened(case):
-    case.model["network"]["architecture"]["layers"][0]["weights"].update(low=-2, high=2)
-    case.sign()
-
-
-def output_domain_widened(case):
-    case.model["network"]["architecture"]["layers"][1]["weights"].update(low=-2, high=2)
-    case.sign()
-
-
-def output_bias_widened(case):
-    case.model["network"]["architecture"]["layers"][1]["bias"].update(low=-2, high=2)
-    case.sign()
-
-
-def activation_changed(case):
-    case.model["network"]["architecture"]["layers"][0]["activation"] = "step"
-    case.sign()
+    bases = {region[0] for region in case.part["regions"]}
+    case.part["regions"] = [[base, 0, 2, [], [], 0] for base in sorted(bases)]
 
 
 def unit_added(case):
-    layers, network = case.model["network"]["architecture"]["layers"], case.model["network"]
+    network, layers = case.model["network"], case.layers
     layers[0]["n_out"] = layers[1]["n_in"] = 3
     network["weights"] = [[[*row, 0] for row in network["weights"][0]], [*network["weights"][1], [0]]]
     network["biases"][0].append(0)
-    case.sign()
 
 
-def units_told_wrong(case):
-    case.model["network"]["architecture"]["layers"][1]["n_in"] = 3
-    case.sign()
+TAMPERING = dict(
+    drop_leaf=lambda c: sides(c)[0]["tree"].pop(),
+    one_leaf=lambda c: sides(c)[1].update(tree=[0]),
+    double_leaf=lambda c: sides(c, -1)[1]["tree"].append(0),
+    early_leaf=lambda c: early_leaf(sides(c)[0]["tree"]),
+    list_cut_short=list_cut_short,
+    list_a_little_shorter=list_a_little_shorter,
+    list_longer_than_its_tree=lambda c: listing(c)[0].update(listed=2 * listing(c)[0]["listed"]),
+    leaf_of_a_list_left_out=leaf_of_a_list_left_out,
+    list_from_below=lambda c: listing(c)[0].update(bound=listing(c)[0]["listed"] + 1),
+    bound_of_units_raised=bound_of_units_raised,
+    no_mirrored_units=lambda c: sides(c).pop(),
+    plain_units_twice=lambda c: put(sides(c)[0], sides(c), 1),
+    sides_swapped=lambda c: listing(c).reverse(),
+    cut_dropped=lambda c: c.part["cuts"].pop(),
+    cuts_reversed=lambda c: c.part["cuts"].reverse(),
+    no_cut=lambda c: put(-1, region_of_a_cut(c), 5),
+    unknown_cut=lambda c: put(17, region_of_a_cut(c), 5),
+    slopes_moved=lambda c: slopes(c).append(slopes(c).pop(0)),
+    slope_changed=lambda c: put(slopes(c)[0] + max(map(abs, slopes(c))), slopes(c), 0),
+    slopes_turned=lambda c: c.part["cuts"][0].update(slopes=[-g for g in slopes(c)]),
+    slope_missing=lambda c: slopes(c).pop(),
+    no_slopes=lambda c: c.part["cuts"][0].update(slopes=[0 for _ in slopes(c)]),
+    quotient_halved=lambda c: c.part["cuts"][0].update(quotient=c.part["cuts"][0]["quotient"] // 2),
+    quotient_doubled=lambda c: c.part["cuts"][0].update(quotient=c.part["cuts"][0]["quotient"] * 2),
+    quotient_negative=lambda c: c.part["cuts"][0].update(quotient=-c.part["cuts"][0]["quotient"]),
+    region_dropped=lambda c: c.part["regions"].remove(region_of_a_cut(c)),
+    region_with_other_bias=lambda c: put(region_of_a_cut(c)[0] + 40, region_of_a_cut(c), 0),
+    region_with_smaller_total=region_with_smaller_total,
+    region_with_other_sides=lambda c: put([1 - abs(side) for side in region_of_a_cut(c)[4]], region_of_a_cut(c), 4),
+    region_with_no_magnitudes=region_with_no_magnitudes,
+    regions_of_totals_only=regions_of_totals_only,
+    no_regions=lambda c: c.part.update(regions=[]),
+    bound_raised=lambda c: c.claim(c.proof["bound"] + 1),
+    total_raised=lambda c: c.proof.update(bound=c.proof["bound"] + 1),
+    bound_in_fractions=lambda c: c.claim(c.proof["bound"] - 0.5),
+    output_dropped=lambda c: c.proof.update(outputs=[]),
+    output_doubled=lambda c: c.proof.update(outputs=c.proof["outputs"] * 2),
+    label_flipped=label_flipped,
+    row_dropped=row_dropped,
+    kind_changed=lambda c: c.proof.update(kind="agreement"),
+) | signed(
+    bound_and_loss_raised=lambda c: c.claim(c.proof["bound"] + 10**5, c.proof["bound"] + 10**5),
+    hidden_domain_widened=lambda c: c.layers[0]["weights"].update(low=-2, high=2),
+    output_domain_widened=lambda c: c.layers[1]["weights"].update(low=-2, high=2),
+    output_bias_widened=lambda c: c.layers[1]["bias"].update(low=-2, high=2),
+    activation_changed=lambda c: c.layers[0].update(activation="step"),
+    unit_added=unit_added,
+    units_told_wrong=lambda c: c.layers[1].update(n_in=3),
+    weight_changed=lambda c: put([[-row[0]] for row in c.weights[1]], c.weights, 1),
+    hidden_weight_out_of_domain=lambda c: put(2, c.weights, 0, 0, 0),
+    bias_out_of_domain=lambda c: put(2, c.model["network"]["biases"], 1, 0),
+    temperature_changed=lambda c: c.model["loss"]["options"].update(temperature=1.01),
+    loss_changed=lambda c: c.model.update(loss={"name": "max_margin", "options": {}}),
+    price_added=lambda c: c.model["options"].update(neuron_price=0.01),
+    radius_added=lambda c: c.model["options"].update(robust_radius={"age": 0.5}),
+    unknown_option=lambda c: c.model["options"].update(more=1),
+    too_many_weights=lambda c: c.model["options"].update(max_nonzeros=1),
+)
 
 
-def weight_changed(case):
-    case.model["network"]["weights"][1] = [[-row[0]] for row in case.model["network"]["weights"][1]]
-    case.sign()
-
-
-def hidden_weight_out_of_domain(case):
-    case.model["network"]["weights"][0][0][0] = 2
-    case.sign()
-
-
-def bias_out_of_domain(case):
-    case.model["network"]["biases"][1][0] = 2
-    case.sign()
-
-
-def temperature_changed(case):
-    case.model["loss"]["options"]["temperature"] *= 1.01
-    case.sign()
-
-
-def loss_changed(case):
-    case.model["loss"] = {"name": "max_margin", "options": {}}
-    case.sign()
-
-
-def price_added(case):
-    case.model["options"]["neuron_price"] = 0.01
-    case.sign()
-
-
-def radius_added(case):
-    case.model["options"]["robust_radius"] = {"age": 0.5}
-    case.sign()
-
-
-def unknown_option(case):
-    case.model["options"]["more"] = 1
-    case.sign()
-
-
-def too_many_weights(case):
-    case.model["options"]["max_nonzeros"] = 1
-    case.sign()
-
-
-def label_flipped(case):
-    case.csv = case.csv.replace("high", "low", 1)
-
-
-def row_dropped(case):
-    case.csv = "\n".join(case.csv.splitlines()[:-1]) + "\n"
-
-
-def kind_changed(case):
-    case.proof["kind"] = "agreement"
-
-
-TAMPERING = [
-    drop_leaf, one_leaf, double_leaf, early_leaf, list_cut_short, list_a_little_shorter, list_longer_than_its_tree,
-    leaf_of_a_list_left_out, list_from_below, bound_of_units_raised, no_mirrored_units, plain_units_twice,
-    sides_swapped, cut_dropped, cuts_reversed, no_cut, unknown_cut, slopes_moved, slope_changed, slopes_turned,
-    slope_missing, no_slopes, quotient_halved, quotient_doubled, quotient_negative, region_dropped,
-    region_with_other_bias, region_with_smaller_total, region_with_other_sides, region_with_no_magnitudes,
-    regions_of_totals_only, no_regions, bound_raised, total_raised, bound_and_loss_raised, bound_in_fractions,
-    output_dropped, output_doubled, hidden_domain_widened, output_domain_widened, output_bias_widened,
-    activation_changed, unit_added, units_told_wrong, weight_changed, hidden_weight_out_of_domain, bias_out_of_domain,
-    temperature_changed, loss_changed, price_added, radius_added, unknown_option, too_many_weights, label_flipped,
-    row_dropped, kind_changed,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("tamper", TAMPERING, ids=lambda f: f.__name__)
-def test_tampering_is_rejected(case, tamper):
-    changed = case()
-    tamper(changed)
-    found = changed.verdict()
-    assert not found["accepted"], found
-    assert found["reason"]
+@pytest.mark.parametrize("name", TAMPERING)
+def test_tampering_is_rejected(case, name):
+    assert_rejected(case(), TAMPERING[name])
 
 
 def test_harmless_edits_are_accepted(case):
     assert case().verdict()["accepted"]
     one = case()
     one.proof = dict(reversed(one.proof.items()))
-    part(one)["regions"].reverse()
-    part(one)["regions"].append([99, 0, 2, [1, 1], [0, 0], -1])
+    one.part["regions"].reverse()
+    one.part["regions"].append([99, 0, 2, [1, 1], [0, 0], -1])
     assert not one.verdict()["accepted"], "a region that no layer needs must be closed, too"
-    part(one)["regions"].pop()
+    one.part["regions"].pop()
     assert one.verdict()["accepted"]
     turned = case()
-    part(turned)["cuts"].reverse()
-    for region in part(turned)["regions"]:
-        region[5] = len(part(turned)["cuts"]) - 1 - region[5] if region[5] >= 0 else -1
+    turned.part["cuts"].reverse()
+    for region in turned.part["regions"]:
+        region[5] = len(turned.part["cuts"]) - 1 - region[5] if region[5] >= 0 else -1
     assert turned.verdict()["accepted"]
     finer = case()
-    for cut in part(finer)["cuts"]:
+    for cut in finer.part["cuts"]:
         cut.update(slopes=[3 * g for g in cut["slopes"]], quotient=3 * cut["quotient"])
         for side in cut["sides"]:
             side.update(bound=3 * side["bound"], listed=3 * side["listed"])
     assert finer.verdict()["accepted"]
     weaker = case()
-    weaker.proof["bound"] = part(weaker)["bound"] = weaker.proof["bound"] - 10**4
+    weaker.proof["bound"] = weaker.part["bound"] = weaker.proof["bound"] - 10**4
     found = weaker.verdict()
     assert (found["accepted"], found["optimal"], found["confirms_certificate"]) == (True, False, False)
 

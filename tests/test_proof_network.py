@@ -1,20 +1,15 @@
 """Proofs of networks with hidden layers: equal to brute force, and rejected when tampered with."""
 
-import copy
 import itertools
-import json
-import subprocess
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import provenn.proofs
-from provenn import IntegerNetworkClassifier, check_proof
+from provenn import check_proof
 from provenn.bounds._network_tree_kernels import bound_of, order
 from provenn.bounds._network_tree_setup import arrays_of, overflows
 from provenn.bounds.network_tree import NetworkProblem, prove
@@ -32,11 +27,18 @@ from provenn.losses.min_hinge import MinHinge
 from provenn.losses.min_weight import MinWeight
 from provenn.losses.sat_margin import SatMargin
 from provenn.milp import Limits
-from provenn.model_file import checksum, save_model
 from provenn.network import Architecture, Dataset, IntegerDomain
-from provenn.proofs import write_proof
 from provenn.proofs._network import NETWORK
 from provenn.status import Status
+from provenn.testing.proof_cases import (
+    assert_checked_alone,
+    assert_rejected,
+    case_of,
+    put,
+    row_dropped,
+    signed,
+    train,
+)
 from provenn.testing.toys import Batch, choices, odd_problem, optimum, random_network
 from provenn.trainers.tree import Tree, task_of
 
@@ -239,11 +241,6 @@ def test_obstacles(problem, text):
     assert text in Tree.obstacle(problem)
 
 
-class Watched(IntegerNetworkClassifier):
-    def _prepared(self, problem):
-        self.problem_ = problem
-
-
 def table(n=60):
     rng = np.random.default_rng(3)
     frame = pd.DataFrame(rng.integers(0, 2, (n, 4)), columns=["a", "b", "c", "d"])
@@ -251,44 +248,16 @@ def table(n=60):
     return frame.assign(risk=np.where((frame["a"] ^ frame["b"]) & (rng.random(n) < 0.7), "high", "low"))
 
 
-@dataclass
-class Case:
-    """Files of a proof, as JSON data and text."""
-
-    folder: Path
-    proof: dict
-    model: dict
-    csv: str
-
-    def verdict(self):
-        paths = [self.folder / name for name in ("p.json", "m.json", "d.csv")]
-        for path, text in zip(paths, (json.dumps(self.proof), json.dumps(self.model), self.csv), strict=True):
-            path.write_text(text, "utf-8")
-        return check_proof.check_files(*map(str, paths))
-
-    def sign(self):
-        """Make checksum and ties of a changed model right again, as someone who cheats would."""
-        self.model.pop("checksum")
-        self.model["checksum"] = self.proof["model"] = checksum(self.model)
-        return self
+PLAIN = {
+    "hidden_layer_sizes": (2,), "loss": "max_correct", "solver": Tree(), "random_state": 0, "grid_steps": 10,
+    "unused": ("c", "d"),
+}  # fmt: skip
 
 
-def case_of(folder, name, **options):
-    place = folder / name
-    place.mkdir()
-    text = table().to_csv(index=False)
-    (place / "data.csv").write_text(text, "utf-8")
-    frame = pd.read_csv(place / "data.csv").drop(columns=["c", "d"])
-    given = {"hidden_layer_sizes": (2,), "loss": "max_correct", "solver": Tree(), "random_state": 0, **options}
-    estimator = Watched(grid_steps=10, **given).fit(frame.drop(columns="risk"), frame["risk"])
-    model, proof = place / "model.json", place / "proof.json"
-    save_model(model, estimator, "risk")
-    report = write_proof(proof, model, estimator.problem_, estimator.network_, Limits(seconds=60))
-    assert report.written, report.message
-    assert report.kind == "network"
-    parts = [json.loads(path.read_text("utf-8")) for path in (proof, model)]
-    assert parts[0]["bound"] == report.bound == parts[1]["certificate"]["loss"]
-    return Case(place, *parts, text)
+def trained(folder, **options):
+    found = case_of(folder, table(), "network", **{**PLAIN, **options})
+    assert found.proof["bound"] == found.model["certificate"]["loss"]
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -297,33 +266,20 @@ def cases(tmp_path_factory):
     with patch.context() as patched:
         patched.setattr(provenn.proofs, "KINDS", (NETWORK,))
         return {
-            "plain": case_of(folder, "plain"),
-            "deep": case_of(folder, "deep", hidden_layer_sizes=(2, 2), activation="step", loss="hamming"),
-            "priced": case_of(folder, "priced", loss="logistic", temperature=1.0, nonzero_price=0.5, l1_price=0.25),
-            "budget": case_of(folder, "budget", max_nonzeros=3, fan_in=2, neuron_price=1.0, class_weight="balanced"),
+            "plain": trained(folder / "plain"),
+            "deep": trained(folder / "deep", hidden_layer_sizes=(2, 2), activation="step", loss="hamming"),
+            "priced": trained(folder / "priced", loss="logistic", temperature=1.0, nonzero_price=0.5, l1_price=0.25),
+            "budget": trained(folder / "budget", max_nonzeros=3, fan_in=2, neuron_price=1.0, class_weight="balanced"),
         }
 
 
 @pytest.fixture
 def case(cases, tmp_path):
-    def fresh(name="plain"):
-        found = copy.deepcopy(cases[name])
-        found.folder = tmp_path
-        return found
-
-    return fresh
+    return lambda name="plain": cases[name].copy_to(tmp_path)
 
 
 def test_runs_without_any_package(cases):
-    for one in cases.values():
-        paths = [one.folder / name for name in ("proof.json", "model.json", "data.csv")]
-        command = [sys.executable, "-S", "-I", check_proof.__file__, *map(str, paths), "--json"]
-        found = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert found.returncode == 0, found.stdout + found.stderr
-        assert json.loads(found.stdout)["optimal"]
-    other = subprocess.run([*command[:4], str(cases["plain"].folder / "proof.json"), *command[5:7]],
-                           capture_output=True, text=True, check=False)  # fmt: skip
-    assert (other.returncode, other.stdout) == (1, "REJECTED: the proof belongs to another model\n")
+    assert_checked_alone(cases)
 
 
 def inner(proof):
@@ -331,219 +287,63 @@ def inner(proof):
     return next(i for i, k in enumerate(proof["cuts"]) if k >= 0)
 
 
-def drop_leaf(c):
-    c.proof["tree"] = c.proof["tree"][:-1]
-
-
-def double_leaf(c):
-    c.proof["tree"] += "0"
-
-
-def one_leaf(c):
-    c.proof["tree"] = "0"
-
-
-def no_tree(c):
-    c.proof["tree"] = ""
-
-
-def unknown_unit(c):
-    c.proof["tree"] = c.proof["tree"].replace("2", "3")
-
-
-def letter_in_tree(c):
-    c.proof["tree"] = "x" + c.proof["tree"][1:]
-
-
-def tree_as_list(c):
-    c.proof["tree"] = list(c.proof["tree"])
-
-
-def leaf_for_a_split(c):
-    c.proof["tree"] = c.proof["tree"].replace("1", "0", 1)
-
-
-def split_of_a_whole_cluster(c):
-    c.proof["tree"] = "1" * 50 + c.proof["tree"]
-
-
-def no_cuts(c):
-    c.proof["cuts"] = []
-
-
-def clusters_gone(c):
-    c.proof["cuts"] = [-1]
-
-
-def cut_missing(c):
-    c.proof["cuts"].pop()
-
-
-def cut_too_many(c):
-    c.proof["cuts"].append(-1)
-
-
-def cut_of_no_sample(c):
-    c.proof["cuts"][inner(c.proof)] = 10**6
-
-
-def cut_below_the_first_sample(c):
-    c.proof["cuts"][inner(c.proof)] = -2
-
-
-def cut_is_true(c):
-    c.proof["cuts"][inner(c.proof)] = True
-
-
-def cut_twice(c):
-    c.proof["cuts"][inner(c.proof) + 1] = c.proof["cuts"][inner(c.proof)]
-
-
-def bound_raised(c):
-    c.proof["bound"] += 1
-
-
-def bound_and_loss_raised(c):
-    c.proof["bound"] += 1
-    c.proof["loss"] = c.model["certificate"]["loss"] = c.proof["bound"]
-    c.sign()
-
-
-def fraction_in_bound(c):
-    c.proof["bound"] -= 0.5
-
-
-def bound_is_text(c):
-    c.proof["bound"] = str(c.proof["bound"])
-
-
-def weight_changed(c):
-    W = c.model["network"]["weights"][1]
-    W[0][0] = -W[0][0] or 1
-    c.sign()
-
-
-def weight_out_of_domain(c):
-    c.model["network"]["weights"][0][0][0] = 3
-    c.sign()
-
-
-def weight_is_a_fraction(c):
-    c.model["network"]["weights"][0][0][0] = 0.5
-    c.sign()
-
-
-def activation_changed(c):
-    c.model["network"]["architecture"]["layers"][0]["activation"] = "step"
-    c.sign()
-
-
-def domain_widened(c):
-    c.model["network"]["architecture"]["layers"][0]["weights"].update(low=-9, high=9)
-    c.sign()
-
-
-def output_domain_narrowed(c):
-    c.model["network"]["architecture"]["layers"][1]["weights"].update(low=0, high=0)
-    c.sign()
-
-
-def layer_dropped(c):
-    c.model["network"]["architecture"]["layers"].pop()
-    c.sign()
-
-
-def loss_renamed(c):
-    c.model["loss"]["name"] = "min_hinge"
-    c.model["loss"]["options"] = {}
-    c.sign()
-
-
-def loss_unknown(c):
-    c.model["loss"]["name"] = "max_margin"
-    c.sign()
-
-
-def rule_unknown(c):
-    c.model["loss"]["options"]["rule"] = "mine"
-    c.sign()
-
-
-def price_added(c):
-    c.model["options"]["neuron_price"] = 0.5
-    c.sign()
-
-
-def option_added(c):
-    c.model["options"]["most_layers"] = 3
-    c.sign()
-
-
-def robust_radius_added(c):
-    c.model["options"]["robust_radius"] = {"a": 0.1}
-    c.sign()
-
-
-def margin_added(c):
-    c.model["network"]["architecture"]["layers"][0]["margin"] = 0.5
-    c.sign()
-
-
-def continuous_weights(c):
-    c.model["network"]["architecture"]["layers"][0]["weights"]["denominator"] = 2
-    c.sign()
-
-
-def scale_changed(c):
-    c.model["network"]["scale"] = 20
-    c.sign()
-
-
-def classes_weighted(c):
-    c.model["options"]["class_weight"] = [["high", 2.0], ["low", 1.0]]
-    c.sign()
-
-
-def label_flipped(c):
-    lines = c.csv.splitlines()
+def label_flipped(case):
+    lines = case.csv.splitlines()
     lines[5] = lines[5].replace("high", "LOW").replace("low", "high").replace("LOW", "low")
-    c.csv = "\n".join(lines) + "\n"
+    case.csv = "\n".join(lines) + "\n"
 
 
-def row_dropped(c):
-    c.csv = "\n".join(c.csv.splitlines()[:-1]) + "\n"
+TAMPERING = dict(
+    drop_leaf=lambda c: c.proof.update(tree=c.proof["tree"][:-1]),
+    double_leaf=lambda c: c.proof.update(tree=c.proof["tree"] + "0"),
+    one_leaf=lambda c: c.proof.update(tree="0"),
+    no_tree=lambda c: c.proof.update(tree=""),
+    unknown_unit=lambda c: c.proof.update(tree=c.proof["tree"].replace("2", "3")),
+    letter_in_tree=lambda c: c.proof.update(tree="x" + c.proof["tree"][1:]),
+    tree_as_list=lambda c: c.proof.update(tree=list(c.proof["tree"])),
+    leaf_for_a_split=lambda c: c.proof.update(tree=c.proof["tree"].replace("1", "0", 1)),
+    split_of_a_whole_cluster=lambda c: c.proof.update(tree="1" * 50 + c.proof["tree"]),
+    no_cuts=lambda c: c.proof.update(cuts=[]),
+    clusters_gone=lambda c: c.proof.update(cuts=[-1]),
+    cut_missing=lambda c: c.proof["cuts"].pop(),
+    cut_too_many=lambda c: c.proof["cuts"].append(-1),
+    cut_of_no_sample=lambda c: put(10**6, c.proof["cuts"], inner(c.proof)),
+    cut_below_the_first_sample=lambda c: put(-2, c.proof["cuts"], inner(c.proof)),
+    cut_is_true=lambda c: put(True, c.proof["cuts"], inner(c.proof)),
+    cut_twice=lambda c: put(c.proof["cuts"][inner(c.proof)], c.proof["cuts"], inner(c.proof) + 1),
+    bound_raised=lambda c: c.claim(c.proof["bound"] + 1),
+    fraction_in_bound=lambda c: c.claim(c.proof["bound"] - 0.5),
+    bound_is_text=lambda c: c.claim(str(c.proof["bound"])),
+    label_flipped=label_flipped,
+    row_dropped=row_dropped,
+    other_kind=lambda c: c.proof.update(kind="convex"),
+    kind_of_hulls=lambda c: c.proof.update(kind="hull"),
+    tree_missing=lambda c: c.proof.pop("tree"),
+) | signed(
+    bound_and_loss_raised=lambda c: c.claim(c.proof["bound"] + 1, c.proof["bound"] + 1),
+    weight_changed=lambda c: put(-c.weights[1][0][0] or 1, c.weights, 1, 0, 0),
+    weight_out_of_domain=lambda c: put(3, c.weights, 0, 0, 0),
+    weight_is_a_fraction=lambda c: put(0.5, c.weights, 0, 0, 0),
+    activation_changed=lambda c: c.layers[0].update(activation="step"),
+    domain_widened=lambda c: c.layers[0]["weights"].update(low=-9, high=9),
+    output_domain_narrowed=lambda c: c.layers[1]["weights"].update(low=0, high=0),
+    layer_dropped=lambda c: c.layers.pop(),
+    loss_renamed=lambda c: c.model["loss"].update(name="min_hinge", options={}),
+    loss_unknown=lambda c: c.model["loss"].update(name="max_margin"),
+    rule_unknown=lambda c: c.model["loss"]["options"].update(rule="mine"),
+    price_added=lambda c: c.model["options"].update(neuron_price=0.5),
+    option_added=lambda c: c.model["options"].update(most_layers=3),
+    robust_radius_added=lambda c: c.model["options"].update(robust_radius={"a": 0.1}),
+    margin_added=lambda c: c.layers[0].update(margin=0.5),
+    continuous_weights=lambda c: c.layers[0]["weights"].update(denominator=2),
+    scale_changed=lambda c: c.model["network"].update(scale=20),
+    classes_weighted=lambda c: c.model["options"].update(class_weight=[["high", 2.0], ["low", 1.0]]),
+)
 
 
-def other_kind(c):
-    c.proof["kind"] = "convex"
-
-
-def kind_of_hulls(c):
-    c.proof["kind"] = "hull"
-
-
-def tree_missing(c):
-    del c.proof["tree"]
-
-
-TAMPERING = [
-    drop_leaf, double_leaf, one_leaf, no_tree, unknown_unit, letter_in_tree, tree_as_list, leaf_for_a_split,
-    split_of_a_whole_cluster, no_cuts, clusters_gone, cut_missing, cut_too_many, cut_of_no_sample,
-    cut_below_the_first_sample, cut_is_true, cut_twice, bound_raised, bound_and_loss_raised, fraction_in_bound,
-    bound_is_text, weight_changed, weight_out_of_domain, weight_is_a_fraction, activation_changed, domain_widened,
-    output_domain_narrowed, layer_dropped, loss_renamed, loss_unknown, rule_unknown, price_added, option_added,
-    robust_radius_added, margin_added, continuous_weights, scale_changed, classes_weighted, label_flipped, row_dropped,
-    other_kind, kind_of_hulls, tree_missing,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("tamper", TAMPERING, ids=lambda f: f.__name__)
-def test_tampering_is_rejected(case, tamper):
-    changed = case()
-    tamper(changed)
-    found = changed.verdict()
-    assert not found["accepted"], found
-    assert found["reason"]
+@pytest.mark.parametrize("name", TAMPERING)
+def test_tampering_is_rejected(case, name):
+    assert_rejected(case(), TAMPERING[name])
 
 
 def test_the_same_problem_with_less_asked_of_it_is_another_problem(case):
@@ -590,17 +390,12 @@ def test_a_leaf_may_be_split_further(case):
 
 def test_an_unfinished_search_is_told(cases, tmp_path, monkeypatch):
     one = cases["plain"]
-    frame = table().drop(columns=["c", "d"])
-    estimator = Watched((2,), loss="max_correct", solver=Tree(), grid_steps=10, random_state=0)
-    estimator.fit(frame.drop(columns="risk"), frame["risk"])
-    save_model(tmp_path / "m.json", estimator, "risk")
     monkeypatch.setattr(provenn.proofs, "KINDS", (NETWORK,))
-    report = write_proof(
-        tmp_path / "p.json", tmp_path / "m.json", estimator.problem_, estimator.network_, Limits(nodes=1)
-    )
+    _, report = train(tmp_path, one.paths[2], "risk", Limits(nodes=1), **PLAIN)
     assert report.written
     assert report.bound < one.proof["bound"]
-    found = check_proof.check_files(str(tmp_path / "p.json"), str(tmp_path / "m.json"), str(one.folder / "data.csv"))
+    files = tmp_path / "proof.json", tmp_path / "model.json", one.paths[2]
+    found = check_proof.check_files(*map(str, files))
     assert (found["accepted"], found["optimal"], found["bound"]) == (True, False, report.bound)
 
 

@@ -1,6 +1,5 @@
 """Writing proofs, limits on them, and old proofs on new data."""
 
-import itertools
 import json
 from dataclasses import replace
 
@@ -8,20 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from provenn import IntegerNetworkClassifier, check_proof
-from provenn.bounds.convex import ConvexProblem, minimise
+from provenn import check_proof
+from provenn.bounds.convex import minimise
 from provenn.bounds.convex_proof import OldProof, checked, proof_of, prove_again
 from provenn.errors import InputError
-from provenn.losses.logistic import LogisticCurve
-from provenn.losses.min_hinge import HingeCurve
 from provenn.milp import Limits
 from provenn.model_file import save_model
 from provenn.proofs import merged_data, obstacle, write_proof
-
-
-class Watched(IntegerNetworkClassifier):
-    def _prepared(self, problem):
-        self.problem_ = problem
+from provenn.testing.proof_cases import Watched, changes, grouped, least, neuron
 
 
 @pytest.fixture(scope="module")
@@ -93,43 +86,16 @@ def test_losses_without_a_kind_of_proofs_are_refused(fitted):
         write_proof(folder / "x.json", folder / "model.json", hidden.problem_, hidden.network_, Limits())
 
 
-def neuron(seed, price=0, budget=None, hinge=False, d=4, n=40):
-    rng = np.random.default_rng(seed)
-    X = rng.integers(0, 11, (n, d))
-    t = np.where(X @ rng.normal(size=d) + 5 * rng.normal(size=n) > 0, 1, -1)
-    curve = HingeCurve(40) if hinge else LogisticCurve(10.0)
-    box, ones = np.full(d, 2), np.ones(n, dtype=np.int64)
-    return ConvexProblem(X, t, ones, curve, 10, -box, box, 1, (-2, 2, 1), price, budget)
-
-
-def best(problem):
-    low, high, step = problem.boxes()
-    ranges = [range(a, b + 1, s) for a, b, s in zip(low, high, step, strict=True)]
-    found = (problem.unpack(np.array(v, dtype=float)) for v in itertools.product(*ranges))
-    return min(problem.value(w, b) for w, b in found if problem.allows(w, b))
-
-
-def changes(problem, rng):
-    """Yield problems with other labels, features, multiplicities and samples."""
-    t = problem.t.copy()
-    t[rng.choice(len(t), 3, replace=False)] *= -1
-    yield replace(problem, t=t)
-    yield replace(problem, X=problem.X + rng.integers(-1, 2, problem.X.shape))
-    yield replace(problem, multiplicity=rng.integers(0, 3, len(t)))
-    kept = rng.random(len(t)) < 0.8
-    yield replace(problem, X=problem.X[kept], t=problem.t[kept], multiplicity=problem.multiplicity[kept])
-
-
 @pytest.mark.parametrize("options", [{}, {"price": 200_000}, {"budget": 2}, {"hinge": True}])
 @pytest.mark.parametrize("seed", range(3))
 def test_old_proofs_bound_new_problems_and_start_their_search(seed, options):
     old = neuron(seed, **options)
     result = prove_again(old, None, Limits())
     proof = proof_of(old, result)
-    assert proof.bound == best(old)
+    assert proof.bound == least(old)
     assert not OldProof(proof.data, old).proves(proof.bound + 1)
     for new in changes(old, np.random.default_rng(seed)):
-        value, reused = best(new), OldProof(proof.data, new)
+        value, reused = least(new), OldProof(proof.data, new)
         assert reused.lower_bound(new.value(result.w, result.b)) <= value
         again = reused.warm_start((result.w, result.b), Limits())
         assert again.value == again.bound == value
@@ -138,17 +104,13 @@ def test_old_proofs_bound_new_problems_and_start_their_search(seed, options):
 
 def test_moves_of_an_old_proof_are_not_taken_over():
     """Moves keep scores on the old samples only; what they closed is searched again."""
-    rng = np.random.default_rng(1)
-    X = np.column_stack([np.eye(4, dtype=np.int64)[rng.integers(0, 4, 60)], rng.integers(0, 5, (60, 2))])
-    t = np.where(X @ rng.normal(size=6) + rng.normal(size=60) > 0, 1, -1)
-    box, ones = np.full(6, 2), np.ones(60, dtype=np.int64)
-    old = ConvexProblem(X, t, ones, LogisticCurve(1.5), 1, -box, box, 1, (-4, 4, 1))
+    old = grouped(1, n=60, classes=4, bias=4)
     from provenn.bounds._convex_proof_search import search
 
     result = search(old, Limits(), None, True)
     proof = proof_of(old, result)
     assert proof.data["moves"]
-    new = replace(old, X=X + rng.integers(0, 2, X.shape))
+    new = replace(old, X=old.X + np.random.default_rng(1).integers(0, 2, old.X.shape))
     again = OldProof(proof.data, new).warm_start((result.w, result.b), Limits())
     assert again.value == again.bound == minimise(new, Limits()).value
 

@@ -1,7 +1,7 @@
 """Toy training problems, small enough to enumerate every network."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -17,6 +17,7 @@ from provenn.formulations.sparsity import Sparsity
 from provenn.losses import Loss, SeparableLoss
 from provenn.losses._base import output_bound
 from provenn.losses.hamming import Hamming
+from provenn.losses.logistic import LogisticCurve
 from provenn.losses.max_correct import MaxCorrect
 from provenn.losses.max_margin import MaxMargin
 from provenn.losses.min_weight import MinWeight
@@ -89,6 +90,22 @@ def random_problem(
         return Problem(shape, data, loss, tuple(constraints))
     except ValueError:
         return None
+
+
+def random_losses(rng: np.random.Generator, n: int) -> Callable[[Integers], Integers]:
+    """Draw the losses of n samples for scores of shape (n, scores) or (scores,), of one of four kinds."""
+    t, kind = rng.choice([-1, 1], n), int(rng.integers(4))
+    curve, noise = LogisticCurve(float(rng.choice([0.5, 1.0, 3.0]))), rng.integers(0, 1000, (n, 41))
+
+    def losses(scores: Integers) -> Integers:
+        z = t[:, None] * scores
+        if kind == 0:
+            return curve.exact(z)
+        if kind == 1:
+            return ((scores >= 0) != (t[:, None] > 0)).astype(np.int64)
+        return np.maximum(0, 2 - z) ** 2 if kind == 2 else noise[:, (scores + 20) % 41]
+
+    return losses
 
 
 def odd_domains() -> list[IntegerDomain]:
