@@ -324,7 +324,9 @@ def wait_for_progress(child):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize(
-    "hard", [HARD, ("--weight-bound", "100", "--time-limit", "120", "--json")], ids=["cpsat", "convex"]
+    "hard",
+    [HARD, ("--weight-bound", "100", "--temperature", "0.2", "--time-limit", "120", "--json")],
+    ids=["cpsat", "convex"],
 )
 def test_interrupt_keeps_the_incumbent(tmp_path, capsys, hard):
     path = tmp_path / "m.json"

@@ -105,7 +105,10 @@ BAD = {
     "activation": (("--hidden", "1", "--activation", "relu"), ["--activation", "sign, step"]),
     "box": (("--weights", "continuous", "--weight-bound", "0"), ["--weight-bound"]),
     "price": (("--l1-price", "-1"), ["--l1-price"]),
-    "proof": (("--hidden", "1", "--proof", "p.json"), ["without hidden layers", "--proof"]),
+    "proof": (
+        ("--hidden", "1", "--loss", "max_margin", "--proof", "p.json"),
+        ["no kind of proofs", "MaxMargin", "--proof"],
+    ),
     "min_hinge": (("--weights", "continuous", "--loss", "min_hinge"), ["min_hinge", "continuous"]),
     "max_margin": (("--weights", "continuous", "--loss", "max_margin"), ["max_margin", "integer weights"]),
 }
