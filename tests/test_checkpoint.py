@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -18,6 +19,9 @@ from provenn.testing.toys import random_dataset, random_network
 from provenn.trainers._base import Record
 from provenn.trainers.checkpoint import Checkpoint
 from provenn.trainers.portfolio import Portfolio
+
+LAST_MOMENT = 0.05
+"""Seconds between the last checkpoint and the result, which a resumed training does not know of."""
 
 
 def toy(seed=0, loss=None, domain=None, constraints=(), n=12):
@@ -147,7 +151,7 @@ def test_a_proven_training_resumes_at_its_end(tmp_path):
     assert second.status is Status.OPTIMAL
     assert second.certificate == first.certificate
     assert second.network.equals(first.network)
-    assert second.seconds >= first.seconds
+    assert second.seconds > first.seconds - LAST_MOMENT
 
 
 def test_a_resumed_training_is_never_worse_and_its_bounds_never_fall(tmp_path):
@@ -164,7 +168,7 @@ def test_a_resumed_training_is_never_worse_and_its_bounds_never_fall(tmp_path):
         history = result.history
     assert losses == sorted(losses, reverse=True)
     assert bounds == sorted(bounds)
-    assert seconds == sorted(seconds)
+    assert all(after > before - LAST_MOMENT for before, after in pairwise(seconds))
 
 
 def test_nothing_is_told_before_it_is_on_disk(tmp_path):
